@@ -1,0 +1,13 @@
+//! Layer 0: the small types that everything else is made of.
+
+mod endpoint;
+mod index;
+mod key_text;
+mod secret;
+mod time;
+
+pub use endpoint::Endpoint;
+pub use index::{PeerId, ReceiverIndex};
+pub use key_text::{KeyTextError, decode_key, encode_key};
+pub use secret::SecretBytes;
+pub use time::{AtomicTime, Epoch};

@@ -1,0 +1,23 @@
+//! A post-quantum hybrid VPN as a library.
+//!
+//! The modules are layers; each imports only from layers below it (`tests/layering.rs` checks that):
+//!
+//! | layer | modules | what they know |
+//! |---|---|---|
+//! | 7 | [`config`], [`control`], [`node`], `cli` | files, control socket, what the two programs share |
+//! | 6 | [`engine`] | threads and batches: drives everything below on real devices |
+//! | 5 | [`local_tun`], [`udp`], [`gateway`], [`routes`], [`journal`] | the operating system |
+//! | 4 | [`device`] | many peers, demultiplexing, admission control |
+//! | 3 | [`tunnel`], [`routing`] | one peer's life; longest-prefix match |
+//! | 2 | [`handshake`], [`session`] | key agreement; sealing and opening |
+//! | 1 | [`asymmetric`], [`symmetric`], [`wire`] | primitives and message layouts |
+//! | 0 | [`base`] | secrets, indices, time |
+//!
+//! Nothing up to layer 4 performs I/O, reads a clock or draws global randomness: time is an argument and the
+//! random generator is injected, so the same code runs under the engine, under a simulated network in virtual
+//! time and under a fuzzer. `docs/protocol.md` is the normative description of every byte on the wire.
+
+pub mod asymmetric;
+pub mod base;
+pub mod symmetric;
+pub mod wire;

@@ -1,0 +1,91 @@
+//! The authenticated ciphers of transport and handshake messages: ChaCha20-Poly1305 (RFC 8439) and AES-256-GCM.
+
+use crate::base::SecretBytes;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+
+/// Size of an authentication tag, in bytes.
+pub const TAG_SIZE: usize = 16;
+
+/// An authentication tag.
+pub type Tag = [u8; TAG_SIZE];
+
+/// The ciphertext or the data beside it is not what the key's holder sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("authentication failed")]
+pub struct AeadError;
+
+/// A transport cipher suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suite {
+    /// ChaCha20-Poly1305, RFC 8439; every node supports it.
+    ChaCha20Poly1305,
+    /// AES-256-GCM, only where both CPUs have AES instructions.
+    Aes256Gcm,
+}
+
+impl Suite {
+    /// The name in status output and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            Self::Aes256Gcm => "aes-256-gcm",
+        }
+    }
+}
+
+/// A key of one suite, expanded for use. Erased by the library on drop.
+pub struct AeadKey {
+    key: LessSafeKey,
+    suite: Suite,
+}
+
+impl AeadKey {
+    /// Expands `secret` for `suite`.
+    pub fn new(suite: Suite, secret: &SecretBytes<32>) -> Self {
+        let algorithm = match suite {
+            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            Suite::Aes256Gcm => &AES_256_GCM,
+        };
+        let unbound = UnboundKey::new(algorithm, secret.expose()).expect("both suites take 32-byte keys");
+        Self { key: LessSafeKey::new(unbound), suite }
+    }
+
+    /// The suite of this key.
+    pub const fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Encrypts `text` in place and returns the tag. The nonce is 4 zero bytes and `counter`, little-endian.
+    pub fn seal_in_place(&self, counter: u64, ad: &[u8], text: &mut [u8]) -> Tag {
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce(counter), Aad::from(ad), text)
+            .expect("texts of this program are far below the ciphers' length limits");
+        tag.as_ref().try_into().expect("both suites have 16-byte tags")
+    }
+
+    /// Decrypts `text ‖ tag` in place and returns the text.
+    ///
+    /// # Errors
+    /// [`AeadError`] when the tag is wrong or `text` is shorter than one; the content of `text` is then undefined.
+    pub fn open_in_place<'a>(
+        &self,
+        counter: u64,
+        ad: &[u8],
+        text: &'a mut [u8],
+    ) -> Result<&'a mut [u8], AeadError> {
+        self.key.open_in_place(nonce(counter), Aad::from(ad), text).map_err(|_| AeadError)
+    }
+}
+
+impl core::fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "AeadKey({})", self.suite.name())
+    }
+}
+
+fn nonce(counter: u64) -> Nonce {
+    let mut bytes = [0; 12];
+    bytes[4..].copy_from_slice(&counter.to_le_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}

@@ -1,0 +1,3 @@
+//! Layer 1: message layouts.
+
+pub mod ip;
