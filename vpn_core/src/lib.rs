@@ -19,5 +19,8 @@
 
 pub mod asymmetric;
 pub mod base;
+pub mod handshake;
+pub mod session;
 pub mod symmetric;
+pub mod tunnel;
 pub mod wire;

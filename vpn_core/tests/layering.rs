@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Arrows inside a layer, from module to module.
 const SIBLINGS: &[(&str, &str)] = &[
+    ("session", "handshake"),
     ("gateway", "journal"),
     ("routes", "journal"),
     ("node", "config"),

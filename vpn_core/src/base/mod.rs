@@ -1,11 +1,13 @@
 //! Layer 0: the small types that everything else is made of.
 
+mod drops;
 mod endpoint;
 mod index;
 mod key_text;
 mod secret;
 mod time;
 
+pub use drops::{DropCounters, DropReason};
 pub use endpoint::Endpoint;
 pub use index::{PeerId, ReceiverIndex};
 pub use key_text::{KeyTextError, decode_key, encode_key};

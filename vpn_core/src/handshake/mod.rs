@@ -1,0 +1,82 @@
+//! Layer 2: key agreement. Handshake states are consumed as they advance; nothing here performs I/O, reads a clock
+//! or draws randomness of its own.
+
+pub mod hybrid;
+
+use crate::{
+    base::{DropReason, ReceiverIndex, SecretBytes},
+    symmetric::Suite,
+    wire::hybrid::ParametersBytes,
+};
+
+/// A 32-byte secret shared by two peers, mixed into their handshakes; all zero stands for none.
+pub type PresharedKey = SecretBytes<32>;
+
+/// Why a handshake message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The sender does not know our identity, our network key or our init.
+    #[error("wrong mac")]
+    BadMac,
+    /// The sender broke the rules on flags or suites.
+    #[error("flags or suites that were not offered")]
+    NotOffered,
+    /// The sender's X25519 or ML-KEM key is invalid.
+    #[error("invalid ephemeral key")]
+    BadKey,
+    /// A sealed block does not open: forged, damaged, or made with another preshared key.
+    #[error("a sealed block does not open")]
+    BadSeal,
+    /// The signature is not the claimed identity's.
+    #[error("wrong signature")]
+    BadSignature,
+    /// The message names an index that this state does not have.
+    #[error("unknown index")]
+    UnknownIndex,
+    /// The handshake has seen as many failed messages as it tolerates.
+    #[error("too many failed messages")]
+    Exhausted,
+}
+
+impl From<HandshakeError> for DropReason {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::BadMac => Self::BadMac,
+            HandshakeError::UnknownIndex => Self::UnknownIndex,
+            HandshakeError::NotOffered
+            | HandshakeError::BadKey
+            | HandshakeError::BadSeal
+            | HandshakeError::BadSignature
+            | HandshakeError::Exhausted => Self::BadHandshake,
+        }
+    }
+}
+
+/// Which end of a handshake this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sent the init.
+    Initiator,
+    /// Answered it.
+    Responder,
+}
+
+/// What a completed handshake yields, of either kind: everything that a keypair needs.
+#[derive(Debug)]
+pub struct Agreement {
+    /// Our role in the handshake.
+    pub role: Role,
+    /// The index under which we receive.
+    pub local_index: ReceiverIndex,
+    /// The index under which the peer receives.
+    pub remote_index: ReceiverIndex,
+    /// Key for what we send.
+    pub sending: SecretBytes<32>,
+    /// Key for what we receive.
+    pub receiving: SecretBytes<32>,
+    /// The cipher of both.
+    pub suite: Suite,
+    /// What the peer says of itself.
+    pub parameters: ParametersBytes,
+}

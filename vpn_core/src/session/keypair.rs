@@ -1,0 +1,198 @@
+//! A session's keypair: seals what we send, opens what we receive.
+
+use super::{CounterRange, ReplayWindow, SendCounter, counter::CounterSource};
+use crate::{
+    base::{DropReason, ReceiverIndex},
+    handshake::{Agreement, Role},
+    symmetric::{AeadKey, Suite, TAG_SIZE},
+    wire::transport::{HEADER_SIZE, OVERHEAD, TYPE_TRANSPORT, TransportHeader},
+};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+use zerocopy::{FromBytes as _, little_endian};
+
+/// Age of a keypair after which its initiator makes a new one, when there is something to send.
+pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+/// Age of a keypair after which it neither seals nor opens.
+pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// Pause before a handshake message is repeated.
+pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after which a receiver that has nothing to send sends an empty packet.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages after which a new keypair is wanted.
+pub const fn rekey_after_messages(suite: Suite) -> u64 {
+    match suite {
+        Suite::ChaCha20Poly1305 => 1 << 60,
+        // AES-GCM with one key stays far from the birthday bound of its 128-bit blocks.
+        Suite::Aes256Gcm => 1 << 32,
+    }
+}
+
+/// Messages after which a keypair seals no more.
+pub const fn reject_after_messages(suite: Suite) -> u64 {
+    match suite {
+        Suite::ChaCha20Poly1305 => u64::MAX - REPLAY_MARGIN,
+        Suite::Aes256Gcm => (1 << 32) + (1 << 28),
+    }
+}
+
+/// Room that keeps the receiver's window arithmetic away from the end of the counters, as in WireGuard.
+const REPLAY_MARGIN: u64 = super::REPLAY_WINDOW;
+
+/// Why nothing can be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The keypair is past [`REJECT_AFTER_TIME`] or out of counters.
+    #[error("the keypair has expired")]
+    Expired,
+}
+
+/// The two directional transport keys of a session.
+#[derive(Debug)]
+pub struct Keypair {
+    role: Role,
+    suite: Suite,
+    local_index: ReceiverIndex,
+    remote_index: ReceiverIndex,
+    sealing: AeadKey,
+    opening: AeadKey,
+    counters: CounterSource,
+    replay: Mutex<ReplayWindow>,
+    created: Instant,
+    /// Whether anything authentic was received: confirms the keypair to its initiator.
+    confirmed: AtomicBool,
+    rekey_wanted: AtomicBool,
+}
+
+impl Keypair {
+    /// The keypair of a handshake completed at `now`.
+    pub fn new(agreement: &Agreement, now: Instant) -> Self {
+        Self {
+            role: agreement.role,
+            suite: agreement.suite,
+            local_index: agreement.local_index,
+            remote_index: agreement.remote_index,
+            sealing: AeadKey::new(agreement.suite, &agreement.sending),
+            opening: AeadKey::new(agreement.suite, &agreement.receiving),
+            counters: CounterSource::default(),
+            replay: Mutex::default(),
+            created: now,
+            confirmed: AtomicBool::new(agreement.role == Role::Responder),
+            rekey_wanted: AtomicBool::new(false),
+        }
+    }
+
+    /// Our role in the handshake that made it.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its cipher suite.
+    pub const fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The index under which we receive.
+    pub const fn local_index(&self) -> ReceiverIndex {
+        self.local_index
+    }
+
+    /// When it was made.
+    pub const fn created(&self) -> Instant {
+        self.created
+    }
+
+    /// Whether the peer is known to have it too: a responder's from the start, an initiator's once something
+    /// authentic was received.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Relaxed)
+    }
+
+    /// Whether it neither seals nor opens any more.
+    pub fn is_expired(&self, now: Instant) -> bool {
+        now >= self.created + REJECT_AFTER_TIME
+    }
+
+    /// Reserves counters for `n` packets of one batch, in order.
+    ///
+    /// # Errors
+    /// [`SealError::Expired`].
+    pub fn reserve(&self, n: usize, now: Instant) -> Result<CounterRange, SealError> {
+        if self.is_expired(now) {
+            return Err(SealError::Expired);
+        }
+        self.counters.reserve(n, reject_after_messages(self.suite)).ok_or(SealError::Expired)
+    }
+
+    /// Seals a frame in place: 16 bytes of header to be written, the payload, 16 bytes for the tag.
+    ///
+    /// # Panics
+    /// When `frame` has no room for header and tag.
+    pub fn seal(&self, counter: SendCounter, frame: &mut [u8]) {
+        assert!(frame.len() >= OVERHEAD, "a frame holds a header and a tag");
+        let counter = counter.spend();
+        let (header, rest) = TransportHeader::mut_from_prefix(frame).expect("length checked above");
+        *header = TransportHeader {
+            kind: TYPE_TRANSPORT,
+            receiver: self.remote_index,
+            counter: little_endian::U64::new(counter),
+        };
+        let split = rest.len() - TAG_SIZE;
+        let (payload, tag) = rest.split_at_mut(split);
+        tag.copy_from_slice(&self.sealing.seal_in_place(counter, &[], payload));
+    }
+
+    /// Opens a transport message in place: its counter, to be shown to [`Keypair::replay`], and the payload, which
+    /// begins [`HEADER_SIZE`] bytes into `datagram`.
+    ///
+    /// # Errors
+    /// [`DropReason::Malformed`] when too short, [`DropReason::Expired`], [`DropReason::BadTag`].
+    pub fn open<'a>(&self, datagram: &'a mut [u8], now: Instant) -> Result<(u64, &'a mut [u8]), DropReason> {
+        if datagram.len() < OVERHEAD {
+            return Err(DropReason::Malformed);
+        }
+        if self.is_expired(now) {
+            return Err(DropReason::Expired);
+        }
+        let (header, ciphertext) = datagram.split_at_mut(HEADER_SIZE);
+        let header = TransportHeader::ref_from_bytes(header).expect("split at the header's size");
+        let counter = header.counter.get();
+        let payload = self.opening.open_in_place(counter, &[], ciphertext).map_err(|_| DropReason::BadTag)?;
+        Ok((counter, payload))
+    }
+
+    /// Takes the replay window for a run of packets that were opened.
+    pub fn replay(&self) -> std::sync::MutexGuard<'_, ReplayWindow> {
+        // A panic while it was held cannot leave the window half changed in a way that accepts a replay.
+        self.replay.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes that something authentic was received; `true` when that confirms an initiator's keypair.
+    pub fn take_confirmation(&self) -> bool {
+        !self.confirmed.load(Relaxed) && !self.confirmed.swap(true, Relaxed)
+    }
+
+    /// Whether sending with it should make a new keypair first (protocol.md 8.2): only its initiator does, after
+    /// [`REKEY_AFTER_TIME`]; either end, after many messages. Answers `true` once.
+    pub fn take_rekey_on_send(&self, now: Instant) -> bool {
+        let old = self.role == Role::Initiator && now >= self.created + REKEY_AFTER_TIME;
+        (old || self.counters.used() >= rekey_after_messages(self.suite))
+            && !self.rekey_wanted.swap(true, Relaxed)
+    }
+
+    /// Whether receiving on it should make a new keypair: its initiator's, so late that a handshake begun at the next
+    /// send might not be done before it expires. Answers `true` once.
+    pub fn take_rekey_on_receive(&self, now: Instant) -> bool {
+        let late = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT >= self.created + REJECT_AFTER_TIME;
+        self.role == Role::Initiator && late && !self.rekey_wanted.swap(true, Relaxed)
+    }
+
+    /// Whether one of the two calls above answered `true`.
+    pub fn wants_rekey(&self) -> bool {
+        self.rekey_wanted.load(Relaxed)
+    }
+}

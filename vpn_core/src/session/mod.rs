@@ -1,0 +1,13 @@
+//! Layer 2: a session's two directional transport keys, sealing and opening, the replay window. Shared between
+//! threads behind an `Arc`; the packet path takes no lock per packet.
+
+mod counter;
+mod keypair;
+mod replay;
+
+pub use counter::{CounterRange, SendCounter};
+pub use keypair::{
+    KEEPALIVE_TIMEOUT, Keypair, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT, SealError,
+    reject_after_messages, rekey_after_messages,
+};
+pub use replay::{REPLAY_WINDOW, ReplayWindow};

@@ -1,0 +1,639 @@
+//! One peer's life as control sees it: what every message, mark and timer does.
+
+use super::{
+    IndexLease, IndexUse, PeerPlane, SessionTable, StagingBudget, Unanswered,
+    attempt::{Attempt, Confirmation, Phase},
+    slots::{Session, Slots},
+    staging::Staging,
+    timers::{DEAD_PEER_TIME, REKEY_ATTEMPT_TIME, init_pause, jitter},
+};
+use crate::{
+    asymmetric::{Identity, PublicKey},
+    base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
+    handshake::{
+        Agreement, HandshakeError, PresharedKey, Role,
+        hybrid::{Initiation, InitiatorSettings, NetworkKey, Rejected},
+    },
+    session::{KEEPALIVE_TIMEOUT, Keypair, REKEY_TIMEOUT},
+    symmetric::{Hash, Suite},
+    wire::{
+        hybrid::{CookieReply, ParametersBytes, Response, SuiteSet},
+        transport::{HEADER_SIZE, OVERHEAD},
+    },
+};
+use rand_core::CryptoRng;
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use zerocopy::IntoBytes as _;
+
+/// Inits sent to one configured endpoint before the next is tried.
+const INITS_PER_ENDPOINT: u32 = 2;
+
+/// What is configured for a peer.
+#[derive(Debug)]
+pub struct PeerSettings {
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// The preshared key, all zero for none.
+    pub preshared_key: PresharedKey,
+    /// Where it may be reached, in order of preference; empty for a peer that calls us.
+    pub endpoints: Vec<SocketAddr>,
+    /// How often to send something when nothing else is sent or received.
+    pub persistent_keepalive: Option<Duration>,
+    /// Connect at once and never give up, as a client does with its gateway.
+    pub stay_connected: bool,
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// Its bytes.
+    pub datagram: Vec<u8>,
+}
+
+/// Something that the outside may want to know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A session is usable in both directions.
+    SessionEstablished {
+        /// With whom.
+        peer: PeerId,
+        /// Our role in it.
+        role: Role,
+    },
+    /// An init had no answer in time; another follows.
+    HandshakeUnanswered {
+        /// By whom.
+        peer: PeerId,
+        /// The row so far.
+        unanswered: Unanswered,
+    },
+    /// No answer for [`REKEY_ATTEMPT_TIME`]: staged packets are dropped, the next packet tries again.
+    GaveUp {
+        /// On whom.
+        peer: PeerId,
+    },
+    /// Nothing authentic came back for [`DEAD_PEER_TIME`]; a new handshake starts.
+    PeerDead {
+        /// Who is silent.
+        peer: PeerId,
+    },
+}
+
+/// A peer's state in words that users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// A confirmed session, and no doubt about it.
+    Up,
+    /// A handshake is being tried.
+    Connecting,
+    /// Neither.
+    Idle,
+}
+
+/// What a tunnel needs of its device for the length of a call.
+#[expect(missing_debug_implementations, reason = "holds a random generator; lives for one call")]
+pub struct Context<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Our identity.
+    pub identity: &'a Identity,
+    /// The network key that we initiate with.
+    pub network_key: &'a NetworkKey,
+    /// The suites that we offer.
+    pub suites: SuiteSet,
+    /// What we say of ourselves.
+    pub parameters: ParametersBytes,
+    /// Randomness.
+    pub rng: &'a mut dyn CryptoRng,
+    /// Indices.
+    pub table: &'a Arc<SessionTable>,
+    /// The bound on staged packets.
+    pub staging: &'a mut StagingBudget,
+    /// Drop counters.
+    pub drops: &'a DropCounters,
+    /// Datagrams to send.
+    pub outbox: &'a mut VecDeque<Transmit>,
+    /// Events to report.
+    pub events: &'a mut VecDeque<Event>,
+}
+
+/// The control side of one peer.
+#[derive(Debug)]
+pub struct Tunnel {
+    settings: PeerSettings,
+    plane: Arc<PeerPlane>,
+    slots: Slots,
+    staging: Staging,
+    attempt: Option<Attempt>,
+    /// When to send the next first init: wanted now, but not sooner than [`REKEY_TIMEOUT`] after the last.
+    begin_at: Option<Instant>,
+    last_init: Option<Instant>,
+    unanswered: Option<Unanswered>,
+    next_endpoint: usize,
+    dead: bool,
+    last_handshake: Option<Instant>,
+    handshakes: u64,
+    suite: Suite,
+}
+
+impl Tunnel {
+    /// A peer without a session. [`Tunnel::start`] follows.
+    pub fn new(settings: PeerSettings, plane: Arc<PeerPlane>) -> Self {
+        plane.set_endpoint(settings.endpoints.first().copied().map(Endpoint::to));
+        Self {
+            settings,
+            plane,
+            slots: Slots::default(),
+            staging: Staging::default(),
+            attempt: None,
+            begin_at: None,
+            last_init: None,
+            unanswered: None,
+            next_endpoint: 0,
+            dead: false,
+            last_handshake: None,
+            handshakes: 0,
+            suite: Suite::ChaCha20Poly1305,
+        }
+    }
+
+    /// Connects, if the peer is one to stay connected with.
+    pub fn start(&mut self, cx: &mut Context<'_>) {
+        if self.settings.stay_connected {
+            self.want_handshake(cx);
+        }
+    }
+
+    /// Stops: nothing waits, nothing is sealed or opened any more.
+    pub fn stop(&mut self, staging: &mut StagingBudget) {
+        self.slots = Slots::default();
+        self.plane.set_sending(None);
+        self.staging.clear(staging);
+        self.attempt = None;
+    }
+
+    /// The side shared with the packet path.
+    pub const fn plane(&self) -> &Arc<PeerPlane> {
+        &self.plane
+    }
+
+    /// What is configured.
+    pub const fn settings(&self) -> &PeerSettings {
+        &self.settings
+    }
+
+    /// Takes new settings for the same public key; sessions go on.
+    pub fn set_settings(&mut self, settings: PeerSettings, cx: &mut Context<'_>) {
+        debug_assert_eq!(settings.public_key, self.settings.public_key);
+        let endpoints_changed = settings.endpoints != self.settings.endpoints;
+        self.settings = settings;
+        if endpoints_changed {
+            self.next_endpoint = 0;
+            if let Some(first) = self.settings.endpoints.first() {
+                self.plane.set_endpoint(Some(Endpoint::to(*first)));
+            }
+        }
+        if self.settings.stay_connected && self.slots.current.is_none() {
+            self.want_handshake(cx);
+        }
+    }
+
+    /// Takes new addresses for the peer, as a name resolved again; used from the next init on.
+    pub fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
+        self.settings.endpoints = endpoints;
+        self.next_endpoint = 0;
+    }
+
+    /// The path to the peer changed (roaming of this host): probes it at once.
+    pub fn handle_network_change(&mut self, cx: &mut Context<'_>) {
+        self.forget_local_address();
+        if self.slots.sending(cx.now).is_some() || self.settings.stay_connected {
+            self.last_init = None;
+            self.attempt = None;
+            self.slots.next = None;
+            self.update_sending(cx.now);
+            self.want_handshake(cx);
+        }
+    }
+
+    /// The peer's state.
+    pub fn state(&self, now: Instant) -> PeerState {
+        let usable = self.slots.current.as_ref().is_some_and(|session| !session.keypair.is_expired(now));
+        if usable && !self.dead {
+            PeerState::Up
+        } else if self.attempt.is_some() || self.begin_at.is_some() {
+            PeerState::Connecting
+        } else {
+            PeerState::Idle
+        }
+    }
+
+    /// When the last handshake was completed.
+    pub const fn last_handshake(&self) -> Option<Instant> {
+        self.last_handshake
+    }
+
+    /// How many handshakes were completed.
+    pub const fn handshakes(&self) -> u64 {
+        self.handshakes
+    }
+
+    /// The suite of the last session.
+    pub const fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The row of inits without an answer, if there is one.
+    pub const fn unanswered(&self) -> Option<Unanswered> {
+        self.unanswered
+    }
+
+    // ---- messages ----
+
+    /// A packet that the packet path could not send for want of a keypair.
+    pub fn handle_outbound(&mut self, packet: &[u8], cx: &mut Context<'_>) {
+        if self.plane.endpoint().is_none() {
+            cx.drops.count(DropReason::NoEndpoint);
+            return;
+        }
+        let dropped = self.staging.push(packet, cx.staging);
+        cx.drops.count_many(DropReason::Staging, dropped);
+        if self.slots.sending(cx.now).is_some() {
+            self.flush(cx);
+        } else {
+            self.want_handshake(cx);
+        }
+    }
+
+    /// A response to our init.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] when it is refused; the handshake goes on.
+    pub fn handle_response(
+        &mut self,
+        response: &Response,
+        from: Endpoint,
+        cx: &mut Context<'_>,
+    ) -> Result<(), HandshakeError> {
+        let Some(Attempt { begun, phase: Phase::AwaitResponse { state, lease, retry_at } }) = self.attempt.take_if(
+            |attempt| matches!(&attempt.phase, Phase::AwaitResponse { lease, .. } if lease.index() == response.receiver),
+        ) else {
+            return Err(HandshakeError::UnknownIndex);
+        };
+        match state.read_response(response, cx.identity, &self.settings.preshared_key, cx.parameters) {
+            Ok(completed) => {
+                let session = self.make_session(&completed.agreement, lease, begun, None, cx.now);
+                self.plane.set_endpoint(Some(from));
+                cx.send(from, completed.finish.as_bytes().to_vec());
+                let confirmation = Confirmation::new(completed.finish, cx.rng, cx.now);
+                self.attempt = Some(Attempt { begun, phase: Phase::AwaitConfirmation(confirmation) });
+                self.slots.next = Some(session);
+                self.update_sending(cx.now);
+                self.flush(cx);
+                Ok(())
+            }
+            Err(Rejected { state: Some(state), error }) => {
+                self.attempt =
+                    Some(Attempt { begun, phase: Phase::AwaitResponse { state, lease, retry_at } });
+                Err(error)
+            }
+            Err(Rejected { state: None, error }) => {
+                self.want_handshake(cx);
+                Err(error)
+            }
+        }
+    }
+
+    /// A cookie reply to our init: sends the init again with the cookie.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] when it is refused.
+    pub fn handle_cookie_reply(
+        &mut self,
+        reply: &CookieReply,
+        cx: &mut Context<'_>,
+    ) -> Result<(), HandshakeError> {
+        let Some(Attempt { phase: Phase::AwaitResponse { state, .. }, .. }) = &mut self.attempt else {
+            return Err(HandshakeError::UnknownIndex);
+        };
+        let init = state.read_cookie_reply(reply)?;
+        if let Some(endpoint) = self.plane.endpoint() {
+            cx.send(endpoint, init.as_bytes().to_vec());
+        }
+        Ok(())
+    }
+
+    /// A valid finish: installs the session of a handshake that was answered at `begun`, and confirms it.
+    pub fn handle_agreement(
+        &mut self,
+        agreement: &Agreement,
+        lease: IndexLease,
+        begun: Instant,
+        finish_hash: Hash,
+        from: Endpoint,
+        cx: &mut Context<'_>,
+    ) {
+        let session = self.make_session(agreement, lease, begun, Some(finish_hash), cx.now);
+        let keypair = Arc::clone(&session.keypair);
+        self.plane.set_endpoint(Some(from));
+        self.establish(session, cx);
+        self.send_empty(&keypair, from, cx);
+        self.flush(cx);
+    }
+
+    /// A finish for an index that has become a session: a repetition of the one that made it is confirmed again, to
+    /// where it came from and without moving the endpoint (protocol.md 6.2).
+    ///
+    /// # Errors
+    /// [`HandshakeError::UnknownIndex`] for any other finish.
+    pub fn handle_repeated_finish(
+        &mut self,
+        index: ReceiverIndex,
+        finish_hash: &Hash,
+        from: Endpoint,
+        cx: &mut Context<'_>,
+    ) -> Result<(), HandshakeError> {
+        let session =
+            self.slots.find(index).filter(|session| session.finish_hash.as_ref() == Some(finish_hash));
+        let keypair =
+            session.map(|session| Arc::clone(&session.keypair)).ok_or(HandshakeError::UnknownIndex)?;
+        self.send_empty(&keypair, from, cx);
+        Ok(())
+    }
+
+    /// The packet path asked for a look at the marks.
+    pub fn handle_attention(&mut self, cx: &mut Context<'_>) {
+        self.confirm(cx);
+        if self.slots.current.as_ref().is_some_and(|session| session.keypair.wants_rekey()) {
+            self.want_handshake(cx);
+        }
+    }
+
+    // ---- timers ----
+
+    /// When [`Tunnel::handle_timeout`] wants to be called. Computed from marks that the packet path moves, so it may
+    /// turn out to be early; it is never late.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let marks = &self.plane.marks;
+        let epoch = self.plane.epoch();
+        let persistent = self.settings.persistent_keepalive;
+        let next = [
+            self.slots.expires_at(),
+            self.attempt.as_ref().map(Attempt::next_timeout),
+            self.begin_at,
+            marks.unanswered.get(epoch).map(|at| at + DEAD_PEER_TIME),
+            marks.unacknowledged.get(epoch).map(|at| at + KEEPALIVE_TIMEOUT),
+            persistent.and_then(|interval| marks.last_traffic.get(epoch).map(|at| at + interval)),
+        ];
+        next.into_iter().flatten().min()
+    }
+
+    /// Tells the packet path when control will look at this peer anyway.
+    pub fn note_next_look(&self, at: Option<Instant>) {
+        match at {
+            Some(at) => self.plane.marks.next_look.set(self.plane.epoch(), at),
+            None => self.plane.marks.next_look.clear(),
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.slots.expire(cx.now) {
+            self.update_sending(cx.now);
+        }
+        self.handle_attention(cx);
+        self.continue_attempt(cx);
+        if self.begin_at.is_some_and(|at| cx.now >= at) {
+            self.begin_at = None;
+            self.send_init(cx);
+        }
+        self.notice_silence(cx);
+        self.keep_alive(cx);
+    }
+
+    /// Keeps the NAT mapping of a peer with persistent keepalive alive from the start.
+    pub fn start_keepalive(&mut self, cx: &mut Context<'_>) {
+        if self.settings.persistent_keepalive.is_some() && self.plane.endpoint().is_some() {
+            self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
+            self.want_handshake(cx);
+        }
+    }
+
+    fn continue_attempt(&mut self, cx: &mut Context<'_>) {
+        let Some(attempt) = &mut self.attempt else { return };
+        if cx.now < attempt.next_timeout() {
+            return;
+        }
+        match &mut attempt.phase {
+            Phase::AwaitResponse { .. } => self.give_attempt_up(cx),
+            Phase::AwaitConfirmation(confirmation) if confirmation.is_over(cx.now) => {
+                self.slots.next = None;
+                self.update_sending(cx.now);
+                self.give_attempt_up(cx);
+            }
+            Phase::AwaitConfirmation(confirmation) => {
+                if confirmation.take_repeat(cx.rng, cx.now)
+                    && let Some(endpoint) = self.plane.endpoint()
+                {
+                    cx.send(endpoint, confirmation.finish.as_bytes().to_vec());
+                }
+            }
+        }
+    }
+
+    /// The attempt had no answer: another init, unless the peer made a session with us meanwhile, or patience ends.
+    fn give_attempt_up(&mut self, cx: &mut Context<'_>) {
+        let Some(attempt) = self.attempt.take() else { return };
+        if self.slots.current.as_ref().is_some_and(|session| session.completed >= attempt.begun) {
+            return;
+        }
+        let unanswered = self.unanswered.unwrap_or(Unanswered { since: attempt.begun, inits: 0 });
+        let peer = self.plane.id();
+        if !self.settings.stay_connected && cx.now >= unanswered.since + REKEY_ATTEMPT_TIME {
+            self.unanswered = None;
+            let dropped = self.staging.clear(cx.staging);
+            cx.drops.count_many(DropReason::Staging, dropped);
+            cx.events.push_back(Event::GaveUp { peer });
+            return;
+        }
+        cx.events.push_back(Event::HandshakeUnanswered { peer, unanswered });
+        if unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
+            self.try_next_endpoint();
+        }
+        self.send_init(cx);
+    }
+
+    fn notice_silence(&mut self, cx: &mut Context<'_>) {
+        let marks = &self.plane.marks;
+        if marks.unanswered.get(self.plane.epoch()).is_none_or(|at| cx.now < at + DEAD_PEER_TIME) {
+            return;
+        }
+        marks.unanswered.clear();
+        if self.slots.sending(cx.now).is_none() {
+            return;
+        }
+        self.dead = true;
+        self.forget_local_address();
+        cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
+        self.want_handshake(cx);
+    }
+
+    fn keep_alive(&mut self, cx: &mut Context<'_>) {
+        let marks = &self.plane.marks;
+        let epoch = self.plane.epoch();
+        let due = |mark: Option<Instant>, pause| mark.is_some_and(|at| cx.now >= at + pause);
+        let passive = due(marks.unacknowledged.get(epoch), KEEPALIVE_TIMEOUT);
+        let interval = self.settings.persistent_keepalive;
+        let persistent = interval.is_some_and(|interval| due(marks.last_traffic.get(epoch), interval));
+        if !passive && !persistent {
+            return;
+        }
+        marks.unacknowledged.clear();
+        match (self.slots.sending(cx.now), self.plane.endpoint()) {
+            (Some(session), Some(endpoint)) => {
+                let keypair = Arc::clone(&session.keypair);
+                self.send_empty(&keypair, endpoint, cx);
+            }
+            (None, Some(_)) if persistent => {
+                marks.last_traffic.set(epoch, cx.now);
+                self.want_handshake(cx);
+            }
+            (None, Some(_)) => {}
+            (_, None) => marks.last_traffic.set(epoch, cx.now),
+        }
+    }
+
+    // ---- steps ----
+
+    /// Sends an init now, or as soon as [`REKEY_TIMEOUT`] has passed since the last one; nothing when a handshake is
+    /// under way.
+    fn want_handshake(&mut self, cx: &mut Context<'_>) {
+        if self.attempt.is_some() || self.begin_at.is_some() || self.plane.endpoint().is_none() {
+            return;
+        }
+        match self.last_init.map(|at| at + REKEY_TIMEOUT) {
+            Some(earliest) if cx.now < earliest => self.begin_at = Some(earliest),
+            _ => self.send_init(cx),
+        }
+    }
+
+    fn send_init(&mut self, cx: &mut Context<'_>) {
+        let Some(endpoint) = self.plane.endpoint() else { return };
+        let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0 });
+        row.inits += 1;
+        let elapsed = cx.now.saturating_duration_since(row.since);
+        let settings = InitiatorSettings {
+            responder: self.settings.public_key,
+            network_key: cx.network_key,
+            suites: cx.suites,
+        };
+        let lease = cx.table.lease(IndexUse::Initiation(self.plane.id()), cx.rng);
+        let (state, init) = Initiation::start(&settings, lease.index(), cx.rng);
+        cx.send(endpoint, init.as_bytes().to_vec());
+        let retry_at = cx.now + init_pause(elapsed) + jitter(cx.rng);
+        let phase = Phase::AwaitResponse { state: Box::new(state), lease, retry_at };
+        self.attempt = Some(Attempt { begun: cx.now, phase });
+        self.last_init = Some(cx.now);
+        self.begin_at = None;
+    }
+
+    fn try_next_endpoint(&mut self) {
+        if self.settings.endpoints.is_empty() {
+            return;
+        }
+        self.next_endpoint = (self.next_endpoint + 1) % self.settings.endpoints.len();
+        self.plane.set_endpoint(Some(Endpoint::to(self.settings.endpoints[self.next_endpoint])));
+    }
+
+    /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
+    fn forget_local_address(&self) {
+        if let Some(endpoint) = self.plane.endpoint() {
+            self.plane.set_endpoint(Some(Endpoint { local: None, ..endpoint }));
+        }
+    }
+
+    fn make_session(
+        &mut self,
+        agreement: &Agreement,
+        lease: IndexLease,
+        begun: Instant,
+        finish_hash: Option<Hash>,
+        now: Instant,
+    ) -> Session {
+        let keypair = Arc::new(Keypair::new(agreement, now));
+        lease.turn_into(IndexUse::Session(Arc::clone(&keypair), Arc::clone(&self.plane)));
+        Session { keypair, lease, begun, completed: now, finish_hash }
+    }
+
+    /// Moves the unconfirmed session to its place once something authentic arrived on it.
+    fn confirm(&mut self, cx: &mut Context<'_>) {
+        let Some(mut session) = self.slots.next.take_if(|session| session.keypair.is_confirmed()) else {
+            return;
+        };
+        session.completed = cx.now;
+        self.attempt.take_if(|attempt| matches!(attempt.phase, Phase::AwaitConfirmation(_)));
+        self.establish(session, cx);
+        self.flush(cx);
+    }
+
+    /// Both ends have `session` now.
+    fn establish(&mut self, session: Session, cx: &mut Context<'_>) {
+        let role = session.keypair.role();
+        self.suite = session.keypair.suite();
+        self.slots.install(session, cx.identity.public_key() < self.settings.public_key);
+        self.update_sending(cx.now);
+        self.plane.marks.unanswered.clear();
+        self.plane.marks.last_received.set(self.plane.epoch(), cx.now);
+        self.begin_at = None;
+        self.unanswered = None;
+        self.dead = false;
+        self.last_handshake = Some(cx.now);
+        self.handshakes += 1;
+        cx.events.push_back(Event::SessionEstablished { peer: self.plane.id(), role });
+    }
+
+    fn update_sending(&self, now: Instant) {
+        self.plane.set_sending(self.slots.sending(now).map(|session| Arc::clone(&session.keypair)));
+    }
+
+    /// Seals and sends what waited.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        while !self.staging.is_empty() {
+            let Ok(mut outbound) = self.plane.begin_send(1, cx.now) else { return };
+            let (Some(packet), Some(counter)) = (self.staging.pop(cx.staging), outbound.counters.next())
+            else {
+                return;
+            };
+            let mut frame = vec![0; packet.len() + OVERHEAD];
+            frame[HEADER_SIZE..HEADER_SIZE + packet.len()].copy_from_slice(&packet);
+            outbound.keypair.seal(counter, &mut frame);
+            // What control sends itself needs no attention: the caller looks at the timers afterwards anyway.
+            self.plane.note_sent(&outbound.keypair, frame.len(), cx.now);
+            cx.send(outbound.endpoint, frame);
+        }
+    }
+
+    /// Sends an empty packet: keepalive and confirmation.
+    fn send_empty(&self, keypair: &Keypair, to: Endpoint, cx: &mut Context<'_>) {
+        let Some(counter) = keypair.reserve(1, cx.now).ok().and_then(|mut counters| counters.next()) else {
+            return;
+        };
+        let mut frame = vec![0; OVERHEAD];
+        keypair.seal(counter, &mut frame);
+        self.plane.note_sent_empty(frame.len(), cx.now);
+        cx.send(to, frame);
+    }
+}
+
+impl Context<'_> {
+    fn send(&mut self, endpoint: Endpoint, datagram: Vec<u8>) {
+        self.outbox.push_back(Transmit { endpoint, datagram });
+    }
+}

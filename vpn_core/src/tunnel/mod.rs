@@ -1,0 +1,21 @@
+//! Layer 3: one peer's life: handshakes, keypairs, timers, staged packets. Driven by `now`; no I/O.
+//!
+//! [`Tunnel`] is the control side and has one owner. [`PeerPlane`] is what it shares with the packet path: the keypair
+//! to send with, the endpoint, and marks from which the timers are computed when control next looks. The packet path
+//! asks for that look ("attention") only when a deadline moved forward, so a busy peer costs control nothing.
+
+mod attempt;
+mod life;
+mod plane;
+mod slots;
+mod staging;
+mod table;
+mod timers;
+
+pub use attempt::Unanswered;
+pub use life::{Context, Event, PeerSettings, PeerState, Transmit, Tunnel};
+pub use plane::{NotReady, Outbound, PeerPlane};
+pub use slots::Session;
+pub use staging::{MAX_STAGED_BYTES, MAX_STAGED_PACKETS, StagingBudget};
+pub use table::{IndexLease, IndexUse, SessionTable};
+pub use timers::{DEAD_PEER_TIME, MAX_BACKOFF, REKEY_ATTEMPT_TIME};

@@ -1,0 +1,173 @@
+//! What one peer's control side shares with the packet path. Touched once a batch, never once a packet.
+
+use crate::{
+    asymmetric::PublicKey,
+    base::{AtomicTime, Endpoint, Epoch, PeerId},
+    session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
+    tunnel::DEAD_PEER_TIME,
+};
+use arc_swap::ArcSwapOption;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
+
+/// A peer as the packet path sees it.
+#[derive(Debug)]
+pub struct PeerPlane {
+    id: PeerId,
+    public_key: PublicKey,
+    epoch: Epoch,
+    sending: ArcSwapOption<Keypair>,
+    endpoint: RwLock<Option<Endpoint>>,
+    pub(super) marks: Marks,
+    rx_bytes: AtomicU64,
+    tx_bytes: AtomicU64,
+}
+
+/// Instants from which control computes its timers.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// The first payload sent since something authentic was received.
+    pub(super) unanswered: AtomicTime,
+    /// The first payload received since something was sent.
+    pub(super) unacknowledged: AtomicTime,
+    /// The last authentic packet sent or received.
+    pub(super) last_traffic: AtomicTime,
+    /// The last authentic packet received.
+    pub(super) last_received: AtomicTime,
+    /// When control will look at this peer anyway.
+    pub(super) next_look: AtomicTime,
+}
+
+/// Why a peer cannot be sent to at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// There is no valid keypair: the packet is to be staged, which starts a handshake.
+    NoKeypair,
+    /// The peer's address is not known.
+    NoEndpoint,
+}
+
+/// Leave to send a batch to one peer.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Seals it.
+    pub keypair: Arc<Keypair>,
+    /// One counter a packet.
+    pub counters: CounterRange,
+    /// Where it goes.
+    pub endpoint: Endpoint,
+}
+
+impl PeerPlane {
+    /// The shared side of a new peer.
+    pub fn new(id: PeerId, public_key: PublicKey, epoch: Epoch) -> Self {
+        Self {
+            id,
+            public_key,
+            epoch,
+            sending: ArcSwapOption::empty(),
+            endpoint: RwLock::new(None),
+            marks: Marks::default(),
+            rx_bytes: AtomicU64::new(0),
+            tx_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Its number on this device.
+    pub const fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Its identity.
+    pub const fn public_key(&self) -> PublicKey {
+        self.public_key
+    }
+
+    /// Bytes of datagrams received from it and authenticated.
+    pub fn rx_bytes(&self) -> u64 {
+        self.rx_bytes.load(Relaxed)
+    }
+
+    /// Bytes of datagrams sent to it.
+    pub fn tx_bytes(&self) -> u64 {
+        self.tx_bytes.load(Relaxed)
+    }
+
+    /// Its address, where known.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        *self.endpoint.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_endpoint(&self, endpoint: Option<Endpoint>) {
+        *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = endpoint;
+    }
+
+    pub(super) fn set_sending(&self, keypair: Option<Arc<Keypair>>) {
+        self.sending.store(keypair);
+    }
+
+    pub(super) fn sending(&self) -> Option<Arc<Keypair>> {
+        self.sending.load_full()
+    }
+
+    pub(super) const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Reserves counters for `n` packets to this peer.
+    ///
+    /// # Errors
+    /// [`NotReady`].
+    pub fn begin_send(&self, n: usize, now: Instant) -> Result<Outbound, NotReady> {
+        let endpoint = self.endpoint().ok_or(NotReady::NoEndpoint)?;
+        let keypair = self.sending().ok_or(NotReady::NoKeypair)?;
+        match keypair.reserve(n, now) {
+            Ok(counters) => Ok(Outbound { keypair, counters, endpoint }),
+            Err(SealError::Expired) => Err(NotReady::NoKeypair),
+        }
+    }
+
+    /// Notes a batch of payloads sent with `keypair`; `true` asks for control's attention.
+    pub fn note_sent(&self, keypair: &Keypair, bytes: usize, now: Instant) -> bool {
+        self.note_sent_empty(bytes, now);
+        let unanswered = self.marks.unanswered.set_if_unset(self.epoch, now);
+        (unanswered && self.looks_later_than(now + DEAD_PEER_TIME)) | keypair.take_rekey_on_send(now)
+    }
+
+    /// Notes an empty packet sent: it needs no answer.
+    pub(super) fn note_sent_empty(&self, bytes: usize, now: Instant) {
+        self.tx_bytes.fetch_add(bytes as u64, Relaxed);
+        self.marks.last_traffic.set(self.epoch, now);
+        self.marks.unacknowledged.clear();
+    }
+
+    /// Notes a run of authentic packets received over `keypair` from `from`, with or without payloads among them;
+    /// `true` asks for control's attention.
+    pub fn note_received(
+        &self,
+        keypair: &Keypair,
+        from: Endpoint,
+        bytes: usize,
+        has_payload: bool,
+        now: Instant,
+    ) -> bool {
+        self.rx_bytes.fetch_add(bytes as u64, Relaxed);
+        self.marks.last_traffic.set(self.epoch, now);
+        self.marks.last_received.set(self.epoch, now);
+        self.marks.unanswered.clear();
+        if self.endpoint() != Some(from) {
+            self.set_endpoint(Some(from)); // Roaming: protocol.md 9.3.
+        }
+        let unacknowledged = has_payload && self.marks.unacknowledged.set_if_unset(self.epoch, now);
+        (unacknowledged && self.looks_later_than(now + KEEPALIVE_TIMEOUT))
+            | keypair.take_rekey_on_receive(now)
+            | keypair.take_confirmation()
+    }
+
+    fn looks_later_than(&self, deadline: Instant) -> bool {
+        self.marks.next_look.get(self.epoch).is_none_or(|look| look > deadline)
+    }
+}

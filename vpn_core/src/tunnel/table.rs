@@ -1,0 +1,96 @@
+//! Receiver indices: random, unique over handshakes and sessions of both kinds, freed when their lease is dropped.
+
+use super::PeerPlane;
+use crate::{
+    base::{PeerId, ReceiverIndex},
+    session::Keypair,
+};
+use rand_core::CryptoRng;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+/// What an index stands for.
+#[derive(Clone, Debug)]
+pub enum IndexUse {
+    /// A handshake that we answered.
+    HalfOpen,
+    /// A handshake that we began with this peer.
+    Initiation(PeerId),
+    /// A session: all that the packet path needs.
+    Session(Arc<Keypair>, Arc<PeerPlane>),
+}
+
+/// The indices in use. The packet path takes the read lock once a batch; control writes once a handshake.
+#[derive(Debug, Default)]
+pub struct SessionTable(RwLock<HashMap<ReceiverIndex, IndexUse>>);
+
+impl SessionTable {
+    /// Draws a free index and takes it.
+    pub fn lease(self: &Arc<Self>, meaning: IndexUse, rng: &mut dyn CryptoRng) -> IndexLease {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // The table is bounded far below 2^32, so a free index is found at once.
+            let index = ReceiverIndex::random(rng);
+            if let std::collections::hash_map::Entry::Vacant(free) = table.entry(index) {
+                free.insert(meaning);
+                return IndexLease { table: Arc::clone(self), index };
+            }
+        }
+    }
+
+    /// What `index` stands for.
+    pub fn get(&self, index: ReceiverIndex) -> Option<IndexUse> {
+        self.read().get(&index).cloned()
+    }
+
+    /// The whole table, for the length of a batch.
+    pub fn read(&self) -> RwLockReadGuard<'_, HashMap<ReceiverIndex, IndexUse>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An index in use; dropping it frees the index and forgets the keypair that it led to.
+#[derive(Debug)]
+pub struct IndexLease {
+    table: Arc<SessionTable>,
+    index: ReceiverIndex,
+}
+
+impl IndexLease {
+    /// The index.
+    pub const fn index(&self) -> ReceiverIndex {
+        self.index
+    }
+
+    /// Makes the index stand for something else.
+    pub fn turn_into(&self, meaning: IndexUse) {
+        self.table.0.write().unwrap_or_else(PoisonError::into_inner).insert(self.index, meaning);
+    }
+}
+
+impl Drop for IndexLease {
+    fn drop(&mut self) {
+        self.table.0.write().unwrap_or_else(PoisonError::into_inner).remove(&self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
+
+    #[test]
+    fn a_dropped_lease_frees_its_index() {
+        let table = Arc::new(SessionTable::default());
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let lease = table.lease(IndexUse::HalfOpen, &mut rng);
+        let index = lease.index();
+        assert!(matches!(table.get(index), Some(IndexUse::HalfOpen)));
+        lease.turn_into(IndexUse::Initiation(PeerId(7)));
+        assert!(matches!(table.get(index), Some(IndexUse::Initiation(PeerId(7)))));
+        drop(lease);
+        assert!(table.get(index).is_none());
+    }
+}

@@ -1,0 +1,33 @@
+//! The transport message (protocol.md 7.1), byte-identical to WireGuard's.
+
+use crate::{base::ReceiverIndex, symmetric::TAG_SIZE};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
+
+/// First four bytes of a transport message.
+pub const TYPE_TRANSPORT: [u8; 4] = [4, 0, 0, 0];
+/// Size of the header in front of the ciphertext, in bytes.
+pub const HEADER_SIZE: usize = size_of::<TransportHeader>();
+/// What a transport message adds to its payload, in bytes.
+pub const OVERHEAD: usize = HEADER_SIZE + TAG_SIZE;
+
+/// The header of a transport message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct TransportHeader {
+    /// [`TYPE_TRANSPORT`].
+    pub kind: [u8; 4],
+    /// The receiver's index for the keypair.
+    pub receiver: ReceiverIndex,
+    /// Counter: nonce of this message.
+    pub counter: little_endian::U64,
+}
+
+impl TransportHeader {
+    /// Recognises a transport message: type and at least an empty payload.
+    pub fn parse(datagram: &[u8]) -> Option<&Self> {
+        let (header, rest) = Self::ref_from_prefix(datagram).ok()?;
+        (header.kind == TYPE_TRANSPORT && rest.len() >= TAG_SIZE).then_some(header)
+    }
+}
+
+const _: () = assert!(HEADER_SIZE == 16);
