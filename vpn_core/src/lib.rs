@@ -19,7 +19,9 @@
 
 pub mod asymmetric;
 pub mod base;
+pub mod device;
 pub mod handshake;
+pub mod routing;
 pub mod session;
 pub mod symmetric;
 pub mod tunnel;

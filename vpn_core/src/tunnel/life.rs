@@ -137,7 +137,8 @@ pub struct Tunnel {
     last_init: Option<Instant>,
     unanswered: Option<Unanswered>,
     next_endpoint: usize,
-    dead: bool,
+    /// When the peer was found silent; over as soon as something authentic is received.
+    silent_since: Option<Instant>,
     last_handshake: Option<Instant>,
     handshakes: u64,
     suite: Suite,
@@ -157,16 +158,20 @@ impl Tunnel {
             last_init: None,
             unanswered: None,
             next_endpoint: 0,
-            dead: false,
+            silent_since: None,
             last_handshake: None,
             handshakes: 0,
             suite: Suite::ChaCha20Poly1305,
         }
     }
 
-    /// Connects, if the peer is one to stay connected with.
+    /// Connects, if the peer is one to stay connected with or whose NAT mapping is to be kept alive.
     pub fn start(&mut self, cx: &mut Context<'_>) {
-        if self.settings.stay_connected {
+        if self.settings.persistent_keepalive.is_some() {
+            self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
+        }
+        let keeps_alive = self.settings.stay_connected || self.settings.persistent_keepalive.is_some();
+        if keeps_alive && self.slots.sending(cx.now).is_none() {
             self.want_handshake(cx);
         }
     }
@@ -200,9 +205,7 @@ impl Tunnel {
                 self.plane.set_endpoint(Some(Endpoint::to(*first)));
             }
         }
-        if self.settings.stay_connected && self.slots.current.is_none() {
-            self.want_handshake(cx);
-        }
+        self.start(cx);
     }
 
     /// Takes new addresses for the peer, as a name resolved again; used from the next init on.
@@ -226,13 +229,18 @@ impl Tunnel {
     /// The peer's state.
     pub fn state(&self, now: Instant) -> PeerState {
         let usable = self.slots.current.as_ref().is_some_and(|session| !session.keypair.is_expired(now));
-        if usable && !self.dead {
+        if usable && !self.is_dead() {
             PeerState::Up
         } else if self.attempt.is_some() || self.begin_at.is_some() {
             PeerState::Connecting
         } else {
             PeerState::Idle
         }
+    }
+
+    fn is_dead(&self) -> bool {
+        let heard = self.plane.marks.last_received.get(self.plane.epoch());
+        self.silent_since.is_some_and(|since| heard.is_none_or(|heard| heard < since))
     }
 
     /// When the last handshake was completed.
@@ -418,14 +426,6 @@ impl Tunnel {
         self.keep_alive(cx);
     }
 
-    /// Keeps the NAT mapping of a peer with persistent keepalive alive from the start.
-    pub fn start_keepalive(&mut self, cx: &mut Context<'_>) {
-        if self.settings.persistent_keepalive.is_some() && self.plane.endpoint().is_some() {
-            self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
-            self.want_handshake(cx);
-        }
-    }
-
     fn continue_attempt(&mut self, cx: &mut Context<'_>) {
         let Some(attempt) = &mut self.attempt else { return };
         if cx.now < attempt.next_timeout() {
@@ -479,7 +479,7 @@ impl Tunnel {
         if self.slots.sending(cx.now).is_none() {
             return;
         }
-        self.dead = true;
+        self.silent_since = Some(cx.now);
         self.forget_local_address();
         cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
         self.want_handshake(cx);
@@ -495,18 +495,16 @@ impl Tunnel {
         if !passive && !persistent {
             return;
         }
+        // Whatever comes of it, the next one is a whole pause away.
         marks.unacknowledged.clear();
+        marks.last_traffic.set(epoch, cx.now);
         match (self.slots.sending(cx.now), self.plane.endpoint()) {
             (Some(session), Some(endpoint)) => {
                 let keypair = Arc::clone(&session.keypair);
                 self.send_empty(&keypair, endpoint, cx);
             }
-            (None, Some(_)) if persistent => {
-                marks.last_traffic.set(epoch, cx.now);
-                self.want_handshake(cx);
-            }
-            (None, Some(_)) => {}
-            (_, None) => marks.last_traffic.set(epoch, cx.now),
+            (None, Some(_)) if persistent => self.want_handshake(cx),
+            (None, Some(_)) | (_, None) => {}
         }
     }
 
@@ -593,7 +591,7 @@ impl Tunnel {
         self.plane.marks.last_received.set(self.plane.epoch(), cx.now);
         self.begin_at = None;
         self.unanswered = None;
-        self.dead = false;
+        self.silent_since = None;
         self.last_handshake = Some(cx.now);
         self.handshakes += 1;
         cx.events.push_back(Event::SessionEstablished { peer: self.plane.id(), role });

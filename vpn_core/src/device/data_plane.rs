@@ -1,0 +1,274 @@
+//! The packet path without I/O: routing, sealing and opening of batches. Shared by all threads; nothing here takes a
+//! lock, allocates or counts a reference per packet on its usual way.
+
+use crate::{
+    base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
+    routing::AllowedIps,
+    session::Keypair,
+    tunnel::{IndexUse, PeerPlane, SessionTable},
+    wire::{
+        hybrid::Message,
+        ip::{IpHeader, decrement_hop_limit},
+        transport::{HEADER_SIZE, OVERHEAD, TransportHeader},
+    },
+};
+use arc_swap::ArcSwap;
+use std::{collections::HashSet, net::IpAddr, ops::Range, sync::Arc, time::Instant};
+
+/// What a node does with a packet of one peer that is addressed to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Hands every packet to the local system: a client.
+    Off,
+    /// Sends it on to the other peer without leaving the engine: a gateway.
+    BetweenPeers,
+    /// Drops it: a gateway whose clients must not see each other.
+    Denied,
+}
+
+/// What the packet path knows of addresses: an immutable snapshot, replaced by control as a whole.
+#[derive(Debug)]
+pub struct Routes {
+    /// From inner address to peer.
+    pub allowed_ips: AllowedIps<Arc<PeerPlane>>,
+    /// The addresses of this node's own tunnel interface.
+    pub local: HashSet<IpAddr>,
+    /// What to do with packets between peers.
+    pub forwarding: Forwarding,
+}
+
+/// The packet path of one device.
+#[derive(Debug)]
+pub struct DataPlane {
+    table: Arc<SessionTable>,
+    routes: ArcSwap<Routes>,
+    drops: Arc<DropCounters>,
+}
+
+/// A packet to be sent on to another peer.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// To whom.
+    pub peer: Arc<PeerPlane>,
+    /// Where the packet lies in the arena; its hop limit is already lowered.
+    pub packet: Range<usize>,
+}
+
+/// What a batch of datagrams turned out to be; reused from batch to batch. Ranges point into the arena that the
+/// datagrams lie in; packets are decrypted in place and in the order of arrival.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    /// IP packets for the local system.
+    pub local: Vec<Range<usize>>,
+    /// IP packets for other peers.
+    pub forwarded: Vec<Forwarded>,
+    /// Datagrams for control: handshake messages.
+    pub control: Vec<(Range<usize>, Endpoint)>,
+    /// Peers that want control's attention.
+    pub attention: Vec<PeerId>,
+    /// Scratch: the opened packets of one run.
+    opened: Vec<(u64, Range<usize>)>,
+}
+
+impl Inbound {
+    /// Forgets the batch, keeps the memory.
+    pub fn clear(&mut self) {
+        self.local.clear();
+        self.forwarded.clear();
+        self.control.clear();
+        self.attention.clear();
+    }
+}
+
+impl DataPlane {
+    pub(super) fn new(table: Arc<SessionTable>, routes: Routes, drops: Arc<DropCounters>) -> Self {
+        Self { table, routes: ArcSwap::from_pointee(routes), drops }
+    }
+
+    pub(super) fn set_routes(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// The drop counters.
+    pub fn drops(&self) -> &DropCounters {
+        &self.drops
+    }
+
+    /// The routes in force; take them once a batch.
+    pub fn routes(&self) -> arc_swap::Guard<Arc<Routes>> {
+        self.routes.load()
+    }
+
+    /// Opens the datagrams that lie one after another, `stride` bytes apart, in `run` of `arena` (the last may be
+    /// shorter), as one receive call with GRO delivers them. Results are added to `inbound`.
+    pub fn open(
+        &self,
+        arena: &mut [u8],
+        run: Range<usize>,
+        stride: usize,
+        from: Endpoint,
+        now: Instant,
+        inbound: &mut Inbound,
+    ) {
+        let routes = self.routes.load();
+        let mut datagrams = Datagrams { at: run.start, end: run.end, stride: stride.max(1) };
+        let mut pending = datagrams.next();
+        while let Some(datagram) = pending.take() {
+            let Some(index) = transport_index(&arena[datagram.clone()]) else {
+                if Message::parse(&arena[datagram.clone()]).is_some() {
+                    inbound.control.push((datagram, from));
+                } else {
+                    self.drops.count(DropReason::Malformed);
+                }
+                pending = datagrams.next();
+                continue;
+            };
+            let Some((keypair, peer)) = self.session(index) else {
+                self.drops.count(DropReason::UnknownIndex);
+                pending = datagrams.next();
+                continue;
+            };
+            // All that follow under the same index are one run: opened together, then accepted in order.
+            let mut next = Some(datagram);
+            while let Some(datagram) = next {
+                match keypair.open(&mut arena[datagram.clone()], now) {
+                    Ok((counter, payload)) => {
+                        let start = datagram.start + HEADER_SIZE;
+                        inbound.opened.push((counter, start..start + payload.len()));
+                    }
+                    Err(reason) => self.drops.count(reason),
+                }
+                pending = datagrams.next();
+                next = pending.take_if(|datagram| transport_index(&arena[datagram.clone()]) == Some(index));
+            }
+            self.accept(arena, &routes, &keypair, &peer, from, now, inbound);
+        }
+    }
+
+    /// Accepts the opened packets of one run: replay, then bookkeeping, then each packet's own checks.
+    #[expect(clippy::too_many_arguments, reason = "one step of `open`, cut out for reading")]
+    fn accept(
+        &self,
+        arena: &mut [u8],
+        routes: &Routes,
+        keypair: &Keypair,
+        peer: &Arc<PeerPlane>,
+        from: Endpoint,
+        now: Instant,
+        inbound: &mut Inbound,
+    ) {
+        let before = inbound.opened.len();
+        let mut replay = keypair.replay();
+        inbound.opened.retain(|(counter, _)| replay.accept(*counter));
+        drop(replay);
+        self.drops.count_many(DropReason::Replay, (before - inbound.opened.len()) as u64);
+        if inbound.opened.is_empty() {
+            return;
+        }
+        let bytes: usize = inbound.opened.iter().map(|(_, payload)| payload.len() + OVERHEAD).sum();
+        let has_payload = inbound.opened.iter().any(|(_, payload)| !payload.is_empty());
+        if peer.note_received(keypair, from, bytes, has_payload, now) {
+            inbound.attention.push(peer.id());
+        }
+        let mut opened = core::mem::take(&mut inbound.opened);
+        let mut checked = None;
+        for (_, payload) in opened.drain(..) {
+            if payload.is_empty() {
+                continue; // A keepalive.
+            }
+            if let Err(reason) = deliver(arena, routes, peer, payload, &mut checked, inbound) {
+                self.drops.count(reason);
+            }
+        }
+        inbound.opened = opened;
+    }
+
+    fn session(&self, index: ReceiverIndex) -> Option<(Arc<Keypair>, Arc<PeerPlane>)> {
+        match self.table.read().get(&index)? {
+            IndexUse::Session(keypair, peer) => Some((Arc::clone(keypair), Arc::clone(peer))),
+            IndexUse::HalfOpen | IndexUse::Initiation(_) => None,
+        }
+    }
+}
+
+/// The last source and destination that were looked up: packets of one flow come in rows.
+struct Checked {
+    source: IpAddr,
+    destination: IpAddr,
+    next_hop: Option<Arc<PeerPlane>>,
+}
+
+/// Checks one decrypted payload and puts it where it belongs.
+fn deliver(
+    arena: &mut [u8],
+    routes: &Routes,
+    peer: &Arc<PeerPlane>,
+    mut payload: Range<usize>,
+    checked: &mut Option<Checked>,
+    inbound: &mut Inbound,
+) -> Result<(), DropReason> {
+    // protocol.md 7.4: whole IP packets, perhaps behind an explicit protocol byte. All else is reserved.
+    const EXPLICIT_IP: u8 = 4;
+    if arena[payload.start] == EXPLICIT_IP {
+        payload.start += 1;
+    }
+    let header = IpHeader::parse(&arena[payload.clone()]).ok_or(DropReason::BadPayload)?;
+    payload.end = payload.start + header.total_len;
+    let same_flow = checked
+        .as_ref()
+        .is_some_and(|last| last.source == header.source && last.destination == header.destination);
+    if !same_flow {
+        *checked = Some(check(routes, peer, &header)?);
+    }
+    match checked.as_ref().and_then(|checked| checked.next_hop.as_ref()) {
+        // The local system answers for a hop limit that ends here.
+        Some(next_hop) if header.hop_limit > 1 => {
+            decrement_hop_limit(&mut arena[payload.clone()]);
+            inbound.forwarded.push(Forwarded { peer: Arc::clone(next_hop), packet: payload });
+        }
+        Some(_) | None => inbound.local.push(payload),
+    }
+    Ok(())
+}
+
+/// Cryptokey routing of one flow (protocol.md 9).
+fn check(routes: &Routes, peer: &Arc<PeerPlane>, header: &IpHeader) -> Result<Checked, DropReason> {
+    let owner = routes.allowed_ips.lookup(header.source);
+    if owner.is_none_or(|owner| owner.id() != peer.id()) {
+        return Err(DropReason::SourceNotAllowed);
+    }
+    let between_peers = if routes.forwarding == Forwarding::Off || routes.local.contains(&header.destination)
+    {
+        None
+    } else {
+        routes.allowed_ips.lookup(header.destination).filter(|target| target.id() != peer.id())
+    };
+    if between_peers.is_some() && routes.forwarding == Forwarding::Denied {
+        return Err(DropReason::ForwardingDenied);
+    }
+    Ok(Checked { source: header.source, destination: header.destination, next_hop: between_peers.cloned() })
+}
+
+fn transport_index(datagram: &[u8]) -> Option<ReceiverIndex> {
+    TransportHeader::parse(datagram).map(|header| header.receiver)
+}
+
+/// The datagrams of one receive call.
+struct Datagrams {
+    at: usize,
+    end: usize,
+    stride: usize,
+}
+
+impl Iterator for Datagrams {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.at >= self.end {
+            return None;
+        }
+        let start = self.at;
+        self.at = (start + self.stride).min(self.end);
+        Some(start..self.at)
+    }
+}

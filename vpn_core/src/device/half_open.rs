@@ -1,0 +1,92 @@
+//! Handshakes that we answered and that wait for their finish: a bounded table with a short life.
+
+use crate::{
+    base::ReceiverIndex, handshake::hybrid::HalfOpen, symmetric::Hash, tunnel::IndexLease,
+    wire::hybrid::Response,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// Half-open handshakes at the most: about 8 MB. A newer one never pushes out an older one.
+pub const MAX_HALF_OPEN: usize = 4096;
+/// How long a half-open handshake waits for its finish.
+pub(super) const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
+
+/// A half-open handshake.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) state: HalfOpen,
+    pub(super) lease: IndexLease,
+    pub(super) begun: Instant,
+    /// Repeated, as stored, for the same init (protocol.md 6.3).
+    pub(super) response: Box<Response>,
+    init_hash: Hash,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct HalfOpenTable {
+    entries: HashMap<ReceiverIndex, Entry>,
+    by_init: HashMap<Hash, ReceiverIndex>,
+    /// In order of age; entries that were removed early leave their index behind until its time comes.
+    ages: VecDeque<(Instant, ReceiverIndex)>,
+}
+
+impl HalfOpenTable {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        // `ages` may be longer than `entries`, so it is what is bounded.
+        self.ages.len() >= MAX_HALF_OPEN
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        state: HalfOpen,
+        lease: IndexLease,
+        response: Box<Response>,
+        init_hash: Hash,
+        now: Instant,
+    ) {
+        let index = lease.index();
+        self.by_init.insert(init_hash, index);
+        self.ages.push_back((now + HALF_OPEN_TIME, index));
+        self.entries.insert(index, Entry { state, lease, begun: now, response, init_hash });
+    }
+
+    /// The stored response to an init seen before.
+    pub(super) fn response_to(&self, init_hash: &Hash) -> Option<&Response> {
+        let index = self.by_init.get(init_hash)?;
+        self.entries.get(index).map(|entry| &*entry.response)
+    }
+
+    pub(super) fn get_mut(&mut self, index: ReceiverIndex) -> Option<&mut Entry> {
+        self.entries.get_mut(&index)
+    }
+
+    pub(super) fn remove(&mut self, index: ReceiverIndex) -> Option<Entry> {
+        let entry = self.entries.remove(&index)?;
+        self.by_init.remove(&entry.init_hash);
+        Some(entry)
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some((at, index)) = self.ages.front().copied()
+            && at <= now
+        {
+            self.ages.pop_front();
+            // An index freed early may have been drawn again: only the entry of this age is removed.
+            if self.entries.get(&index).is_some_and(|entry| entry.begun + HALF_OPEN_TIME <= now) {
+                self.remove(index);
+            }
+        }
+    }
+
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        self.ages.front().map(|(at, _)| *at)
+    }
+}

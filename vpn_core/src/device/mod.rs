@@ -1,0 +1,13 @@
+//! Layer 4: many peers. [`Device`] is the control side: it demultiplexes handshake messages, admits or refuses
+//! strangers' work, owns the tunnels and their timers. [`DataPlane`] is the packet path: it routes, seals and opens
+//! batches on any number of threads. Neither performs I/O; time and randomness are arguments.
+
+mod admission;
+mod control;
+mod data_plane;
+mod half_open;
+
+pub use admission::{Admission, Verdict};
+pub use control::{Device, DeviceSettings, PeerStatus};
+pub use data_plane::{DataPlane, Forwarded, Forwarding, Inbound, Routes};
+pub use half_open::MAX_HALF_OPEN;
