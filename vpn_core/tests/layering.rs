@@ -29,6 +29,8 @@ const LAYERS: &[(&str, u8)] = &[
 /// Arrows inside a layer, from module to module.
 const SIBLINGS: &[(&str, &str)] = &[
     ("session", "handshake"),
+    ("wire", "asymmetric"),
+    ("wire", "symmetric"),
     ("gateway", "journal"),
     ("routes", "journal"),
     ("node", "config"),
