@@ -117,13 +117,22 @@ impl PeerPlane {
         self.epoch
     }
 
+    /// The keypair to send with and the address to send to; asked once a run of packets.
+    ///
+    /// # Errors
+    /// [`NotReady`].
+    pub fn outlet(&self) -> Result<(Arc<Keypair>, Endpoint), NotReady> {
+        let endpoint = self.endpoint().ok_or(NotReady::NoEndpoint)?;
+        let keypair = self.sending().ok_or(NotReady::NoKeypair)?;
+        Ok((keypair, endpoint))
+    }
+
     /// Reserves counters for `n` packets to this peer.
     ///
     /// # Errors
     /// [`NotReady`].
     pub fn begin_send(&self, n: usize, now: Instant) -> Result<Outbound, NotReady> {
-        let endpoint = self.endpoint().ok_or(NotReady::NoEndpoint)?;
-        let keypair = self.sending().ok_or(NotReady::NoKeypair)?;
+        let (keypair, endpoint) = self.outlet()?;
         match keypair.reserve(n, now) {
             Ok(counters) => Ok(Outbound { keypair, counters, endpoint }),
             Err(SealError::Expired) => Err(NotReady::NoKeypair),

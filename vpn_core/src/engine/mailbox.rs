@@ -1,0 +1,182 @@
+//! What the packet threads and the owner leave for control. Every part is bounded; the lock is taken once a batch and
+//! only when there is something to leave.
+
+use crate::{
+    base::{Endpoint, PeerId},
+    device::Device,
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// Handshake messages that wait at the most; more are dropped, a flood is not stored. About 0.6 MB.
+const MAX_HANDSHAKES: usize = 512;
+/// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
+const MAX_STAGED: usize = 1024;
+/// Handshake messages taken at once, so that timers and attention are never far behind.
+const HANDSHAKES_AT_ONCE: usize = 32;
+
+/// A step to run on the control thread.
+pub(super) type Command = Box<dyn FnOnce(&mut Device, Instant) + Send>;
+
+/// A bounded mailbox with one reader.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    mail: Mutex<Mail>,
+    arrived: Condvar,
+}
+
+/// What was left.
+#[derive(Default)]
+pub(super) struct Mail {
+    pub(super) commands: Vec<Command>,
+    /// Bounded by the number of peers.
+    pub(super) attention: BTreeSet<PeerId>,
+    pub(super) staged: VecDeque<(PeerId, Vec<u8>)>,
+    pub(super) handshakes: VecDeque<(Vec<u8>, Endpoint)>,
+    pub(super) stop: bool,
+}
+
+impl Mailbox {
+    /// Leaves several things under one lock; answers how many of them found no room.
+    pub(super) fn leave(&self, fill: impl FnOnce(&mut Letters<'_>)) -> u64 {
+        let mut mail = self.lock();
+        let mut letters = Letters { mail: &mut mail, refused: 0 };
+        fill(&mut letters);
+        let refused = letters.refused;
+        drop(mail);
+        self.arrived.notify_one();
+        refused
+    }
+
+    pub(super) fn command(&self, command: Command) {
+        let mut mail = self.lock();
+        if mail.stop {
+            return; // Dropping the command tells the one who waits for it.
+        }
+        mail.commands.push(command);
+        drop(mail);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn stop(&self) {
+        self.lock().stop = true;
+        self.arrived.notify_one();
+    }
+
+    /// Waits until something is there or `deadline` has come, and takes it: all of it, but of the handshakes only
+    /// [`HANDSHAKES_AT_ONCE`].
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> Mail {
+        let mut mail = self.lock();
+        while mail.is_empty() {
+            let Some(deadline) = deadline else {
+                mail = self.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            mail = self.arrived.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let later = if mail.handshakes.len() > HANDSHAKES_AT_ONCE {
+            mail.handshakes.split_off(HANDSHAKES_AT_ONCE)
+        } else {
+            VecDeque::new()
+        };
+        let stop = mail.stop;
+        let taken = std::mem::take(&mut *mail);
+        mail.handshakes = later;
+        mail.stop = stop;
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        // Its parts are independent of each other, so a panic elsewhere leaves nothing half done.
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+            && self.attention.is_empty()
+            && self.staged.is_empty()
+            && self.handshakes.is_empty()
+            && !self.stop
+    }
+}
+
+/// The mailbox held open.
+pub(super) struct Letters<'a> {
+    mail: &'a mut Mail,
+    refused: u64,
+}
+
+impl Letters<'_> {
+    pub(super) fn attention(&mut self, peer: PeerId) {
+        self.mail.attention.insert(peer);
+    }
+
+    pub(super) fn stage(&mut self, peer: PeerId, packet: Vec<u8>) {
+        if self.mail.staged.len() < MAX_STAGED {
+            self.mail.staged.push_back((peer, packet));
+        } else {
+            self.refused += 1;
+        }
+    }
+
+    pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint) {
+        if self.mail.handshakes.len() < MAX_HANDSHAKES {
+            self.mail.handshakes.push_back((datagram.to_vec(), from));
+        } else {
+            self.refused += 1;
+        }
+    }
+}
+
+impl core::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::to("192.0.2.1:1".parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_flood_of_handshakes_is_bounded_and_does_not_hide_attention() {
+        let mailbox = Mailbox::default();
+        let refused = mailbox.leave(|letters| {
+            for _ in 0..MAX_HANDSHAKES + 7 {
+                letters.handshake(&[5], endpoint());
+            }
+            letters.attention(PeerId(3));
+        });
+        assert_eq!(refused, 7);
+        let first = mailbox.wait(None);
+        assert_eq!(first.handshakes.len(), HANDSHAKES_AT_ONCE);
+        assert!(first.attention.contains(&PeerId(3)));
+        let mut rest = 0;
+        while rest < MAX_HANDSHAKES - HANDSHAKES_AT_ONCE {
+            rest += mailbox.wait(None).handshakes.len();
+        }
+        assert_eq!(rest, MAX_HANDSHAKES - HANDSHAKES_AT_ONCE);
+    }
+
+    #[test]
+    fn a_past_deadline_returns_at_once_and_stop_stays() {
+        let mailbox = Mailbox::default();
+        assert!(mailbox.wait(Some(Instant::now())).is_empty());
+        mailbox.stop();
+        assert!(mailbox.wait(None).stop);
+        assert!(mailbox.wait(None).stop);
+    }
+}

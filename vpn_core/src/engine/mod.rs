@@ -1,0 +1,182 @@
+//! Layer 6: the threads that drive a [`Device`] on a real TUN device and a real UDP socket.
+//!
+//! ```text
+//! uplink    TUN ──read until empty──▶ route, seal into the send arena ──one sendmsg a run──▶ UDP
+//! downlink  UDP ──receive until empty──▶ open in place ──▶ coalesced writes to the TUN
+//!                                               └─▶ re-sealed for another peer
+//! control   mailbox (handshakes, staged packets, attention, commands) and timers ──▶ Device
+//! ```
+//!
+//! One uplink and one downlink thread a queue; each runs a batch to completion. Control is a thread of its own, so
+//! that public-key work never stands before an established session's packets.
+
+mod control_loop;
+mod downlink;
+mod mailbox;
+mod outlet;
+mod uplink;
+
+use crate::{
+    device::{DataPlane, Device},
+    local_tun::TunQueue,
+    tunnel::Event,
+    udp::{Interrupt, UdpSocket},
+    wire::hybrid::SuiteSet,
+};
+use mailbox::Mailbox;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread::{Builder, JoinHandle},
+    time::Instant,
+};
+
+/// One TUN queue and the socket that its packets travel through.
+#[derive(Debug)]
+pub struct Queue {
+    /// Inner packets.
+    pub tun: TunQueue,
+    /// Outer datagrams.
+    pub udp: UdpSocket,
+}
+
+/// What the engine tells its owner.
+#[derive(Debug)]
+pub enum Notice {
+    /// Something happened to a peer.
+    Event(Event),
+    /// A thread cannot go on: the TUN device or the socket is gone.
+    Failed {
+        /// Which thread.
+        thread: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Takes notices; called from the engine's threads, must not block.
+pub type NoticeSink = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// A running device.
+#[derive(Debug)]
+pub struct Engine {
+    mailbox: Arc<Mailbox>,
+    interrupt: Arc<Interrupt>,
+    plane: Arc<DataPlane>,
+    local_addr: SocketAddr,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The suites that this CPU runs fast: AES-256-GCM only with AES instructions.
+pub fn supported_suites() -> SuiteSet {
+    #[cfg(target_arch = "x86_64")]
+    let aes = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let aes = std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let aes = false;
+    if aes { SuiteSet::WITH_AES_256_GCM } else { SuiteSet::CHACHA20_POLY1305 }
+}
+
+impl Engine {
+    /// Starts the threads. The first queue's socket also carries what control sends.
+    ///
+    /// # Errors
+    /// When there is no queue, or the system has no thread or descriptor left; nothing runs then.
+    pub fn start(device: Device, queues: Vec<Queue>, notices: &NoticeSink) -> io::Result<Self> {
+        let queues: Vec<(Arc<TunQueue>, Arc<UdpSocket>)> =
+            queues.into_iter().map(|queue| (Arc::new(queue.tun), Arc::new(queue.udp))).collect();
+        let Some((_, first)) = queues.first() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "an engine needs a queue"));
+        };
+        let control_socket = Arc::clone(first);
+        let mut engine = Self {
+            mailbox: Arc::new(Mailbox::default()),
+            interrupt: Arc::new(Interrupt::new()?),
+            plane: device.plane(),
+            local_addr: control_socket.local_addr(),
+            threads: Vec::new(),
+        };
+        let mailbox = Arc::clone(&engine.mailbox);
+        let sink = Arc::clone(notices);
+        engine.spawn("control", notices, move || {
+            control_loop::run(device, &mailbox, &control_socket, &sink);
+            Ok(())
+        })?;
+        for (tun, udp) in queues {
+            let shared = Shared {
+                plane: Arc::clone(&engine.plane),
+                mailbox: Arc::clone(&engine.mailbox),
+                interrupt: Arc::clone(&engine.interrupt),
+                tun,
+                udp,
+            };
+            let uplink_side = shared.clone();
+            engine.spawn("uplink", notices, move || uplink::run(&uplink_side))?;
+            engine.spawn("downlink", notices, move || downlink::run(&shared))?;
+        }
+        Ok(engine)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        notices: &NoticeSink,
+        body: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let notices = Arc::clone(notices);
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            if let Err(error) = body() {
+                notices(Notice::Failed { thread: name, error });
+            }
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// The address and port that the socket is bound to.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The packet path, for its counters.
+    pub fn plane(&self) -> &DataPlane {
+        &self.plane
+    }
+
+    /// Runs `step` on the control thread and waits for its answer; `None` when that thread is gone.
+    pub fn with_device<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Device, Instant) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, wait) = mpsc::sync_channel(1);
+        self.mailbox.command(Box::new(move |device, now| {
+            // The caller may have been dropped meanwhile; then nobody wants the answer.
+            let _ = answer.send(step(device, now));
+        }));
+        wait.recv().ok()
+    }
+}
+
+impl Drop for Engine {
+    /// Stops the threads and waits for them; TUN device and socket are closed then.
+    fn drop(&mut self) {
+        self.mailbox.stop();
+        self.interrupt.raise();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the packet threads of one queue share.
+#[derive(Clone, Debug)]
+struct Shared {
+    plane: Arc<DataPlane>,
+    mailbox: Arc<Mailbox>,
+    interrupt: Arc<Interrupt>,
+    tun: Arc<TunQueue>,
+    udp: Arc<UdpSocket>,
+}

@@ -1,0 +1,127 @@
+//! The way out to UDP that a packet thread owns: seals into its send arena and sends a run at a time.
+
+use super::mailbox::Mailbox;
+use crate::{
+    base::{DropReason, Endpoint},
+    device::DataPlane,
+    session::{CounterRange, Keypair},
+    tunnel::{NotReady, PeerPlane},
+    udp::{SendBatch, UdpSocket},
+    wire::transport::{HEADER_SIZE, OVERHEAD},
+};
+use std::{sync::Arc, time::Instant};
+
+/// Size of the send arena: four full runs, small enough for the cache.
+const ARENA_SIZE: usize = 256 << 10;
+
+/// A packet thread's way out.
+#[derive(Debug)]
+pub(super) struct Outlet<'a> {
+    plane: &'a DataPlane,
+    mailbox: &'a Mailbox,
+    udp: &'a UdpSocket,
+    batch: SendBatch,
+    /// The peer that the current run of packets goes to; looked up once a run.
+    lane: Option<Lane>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    peer: Arc<PeerPlane>,
+    keypair: Arc<Keypair>,
+    endpoint: Endpoint,
+    /// Sent since the peer's marks were last updated.
+    bytes: usize,
+}
+
+/// Packets of one size class to be written into frames: a super-packet's segments, or a single packet.
+pub(super) trait Packets {
+    /// How many.
+    fn count(&self) -> usize;
+    /// Length of packet `index` in bytes.
+    fn len(&self, index: usize) -> usize;
+    /// Writes packet `index` into `out`, which is as long as it.
+    fn write(&self, index: usize, out: &mut [u8]);
+}
+
+impl<'a> Outlet<'a> {
+    pub(super) fn new(plane: &'a DataPlane, mailbox: &'a Mailbox, udp: &'a UdpSocket) -> Self {
+        Self { plane, mailbox, udp, batch: SendBatch::new(ARENA_SIZE), lane: None }
+    }
+
+    /// Seals `packets` for `peer`; they leave with [`Outlet::flush`] or when the arena is full. Without a keypair they
+    /// go to control, which stages them.
+    pub(super) fn send(&mut self, peer: &Arc<PeerPlane>, packets: &impl Packets, now: Instant) {
+        match self.reserve(peer, packets.count(), now) {
+            Ok(counters) => self.seal(packets, counters, now),
+            Err(NotReady::NoKeypair) => self.stage(peer, packets),
+            Err(NotReady::NoEndpoint) => {
+                self.plane.drops().count_many(DropReason::NoEndpoint, packets.count() as u64);
+            }
+        }
+    }
+
+    /// Sends what waits and updates the last peer's marks. Called at the end of each batch, so that the next one looks
+    /// at keypair and endpoint anew.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.transmit();
+        self.leave_lane(now);
+    }
+
+    fn reserve(&mut self, peer: &Arc<PeerPlane>, n: usize, now: Instant) -> Result<CounterRange, NotReady> {
+        if self.lane.as_ref().is_none_or(|lane| lane.peer.id() != peer.id()) {
+            self.leave_lane(now);
+            let (keypair, endpoint) = peer.outlet()?;
+            self.lane = Some(Lane { peer: Arc::clone(peer), keypair, endpoint, bytes: 0 });
+        }
+        let lane = self.lane.as_ref().ok_or(NotReady::NoKeypair)?;
+        lane.keypair.reserve(n, now).map_err(|_expired| NotReady::NoKeypair)
+    }
+
+    fn seal(&mut self, packets: &impl Packets, counters: CounterRange, now: Instant) {
+        for (index, counter) in counters.enumerate() {
+            let len = packets.len(index) + OVERHEAD;
+            if self.batch.slot(len).is_none() {
+                self.transmit();
+            }
+            let (Some(lane), Some(frame)) = (&mut self.lane, self.batch.slot(len)) else {
+                self.plane.drops().count(DropReason::BadPayload); // Longer than any arena.
+                continue;
+            };
+            packets.write(index, &mut frame[HEADER_SIZE..len - OVERHEAD + HEADER_SIZE]);
+            lane.keypair.seal(counter, &mut frame[..len]);
+            lane.bytes += len;
+            let endpoint = lane.endpoint;
+            self.batch.commit(endpoint, len);
+        }
+        if self.lane.as_ref().is_some_and(|lane| lane.bytes >= ARENA_SIZE) {
+            self.leave_lane(now); // A lane that never changes has its marks updated all the same.
+        }
+    }
+
+    fn stage(&self, peer: &Arc<PeerPlane>, packets: &impl Packets) {
+        let refused = self.mailbox.leave(|letters| {
+            for index in 0..packets.count() {
+                let mut packet = vec![0; packets.len(index)];
+                packets.write(index, &mut packet);
+                letters.stage(peer.id(), packet);
+            }
+        });
+        self.plane.drops().count_many(DropReason::Staging, refused);
+    }
+
+    fn transmit(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let report = self.udp.send(&mut self.batch);
+        self.plane.drops().count_many(DropReason::Refused, report.dropped as u64);
+    }
+
+    fn leave_lane(&mut self, now: Instant) {
+        let Some(lane) = self.lane.take() else { return };
+        if lane.bytes > 0 && lane.peer.note_sent(&lane.keypair, lane.bytes, now) {
+            self.mailbox.leave(|letters| letters.attention(lane.peer.id()));
+        }
+    }
+}
