@@ -98,6 +98,8 @@ impl core::fmt::Debug for PublicKey {
 }
 
 /// A node's private identity.
+///
+/// Seed and expanded key lie in the library's own heap memory, which AWS-LC overwrites whenever it frees.
 pub struct Identity {
     pair: Ed25519KeyPair,
     public: PublicKey,
