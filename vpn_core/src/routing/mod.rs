@@ -87,7 +87,7 @@ impl<T> AllowedIps<T> {
 impl<A: ranges::Address> Family<A> {
     fn lookup(&self, address: A) -> Option<Slot> {
         // No prefix is longer than a single address, so a hit here needs no second opinion.
-        self.hosts.get(address).or_else(|| self.networks.get(address))
+        self.hosts.get(&address).or_else(|| self.networks.get(address))
     }
 }
 
