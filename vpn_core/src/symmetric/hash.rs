@@ -46,7 +46,8 @@ pub fn keyed_hash_64(key: &SecretBytes<32>, parts: &[&[u8]]) -> (SecretBytes<32>
     (first, second)
 }
 
-/// BLAKE3 in key-derivation mode under one context string.
+/// BLAKE3 in key-derivation mode under one context string. Erased on drop; a chain of [`DeriveKey::with`] moves the
+/// state, so build it in one expression and let the optimiser keep it in one place.
 pub struct DeriveKey(blake3::Hasher);
 
 impl DeriveKey {
