@@ -124,7 +124,7 @@ fn lookups(criterion: &mut Criterion) {
                 &addresses,
                 |bencher, addresses| {
                     bencher.iter(|| {
-                        addresses.iter().filter_map(|address| table.lookup(black_box(*address))).count()
+                        addresses.iter().filter_map(|address| table.lookup(*black_box(address))).count()
                     });
                 },
             );
@@ -134,7 +134,7 @@ fn lookups(criterion: &mut Criterion) {
                 &addresses,
                 |bencher, addresses| {
                     bencher.iter(|| {
-                        addresses.iter().filter_map(|address| tries.lookup(black_box(*address))).count()
+                        addresses.iter().filter_map(|address| tries.lookup(*black_box(address))).count()
                     });
                 },
             );

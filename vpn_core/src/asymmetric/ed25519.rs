@@ -49,7 +49,8 @@ impl PublicKey {
         decode_key(text).map(Self)
     }
 
-    /// Whether the bytes are a canonical encoding and not of small order (strict verification).
+    /// Whether the bytes encode y below p, and not that of a point of small order (strict verification). Whether y
+    /// belongs to a point at all, which half of all values do not, only [`PublicKey::verify`] finds out.
     pub fn is_acceptable(&self) -> bool {
         is_canonical_and_large(&self.0)
     }
@@ -98,6 +99,8 @@ impl core::fmt::Debug for PublicKey {
 }
 
 /// A node's private identity.
+///
+/// Seed and expanded key lie in the library's own heap memory, which AWS-LC overwrites whenever it frees.
 pub struct Identity {
     pair: Ed25519KeyPair,
     public: PublicKey,

@@ -2,9 +2,9 @@
 
 use crate::base::SecretBytes;
 use libcrux_ml_kem::mlkem768::{
-    self, MlKem768Ciphertext, MlKem768KeyPair, MlKem768PublicKey, validate_public_key,
+    self, MlKem768Ciphertext, MlKem768PrivateKey, MlKem768PublicKey, validate_public_key,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Size of an encapsulation key, in bytes.
 pub const ENCAPSULATION_KEY_SIZE: usize = 1184;
@@ -17,7 +17,16 @@ pub const CIPHERTEXT_SIZE: usize = 1088;
 pub struct KemError;
 
 /// A fresh key pair: the half that stays here.
-pub struct DecapsulationKey(Box<MlKem768KeyPair>);
+///
+/// Erased on drop, by us: the library's types do not do it. What cannot be reached from here are the library's own
+/// working copies (seed, polynomials, the re-encrypted message) on the stack of one key generation or
+/// decapsulation; the next calls overwrite them. The key lives for one handshake, seconds, and a reader of our
+/// memory within that time reads the key itself.
+pub struct DecapsulationKey {
+    /// Boxed, so that moving the owner leaves no copy of 2400 secret bytes behind.
+    private: Box<MlKem768PrivateKey>,
+    public: Box<MlKem768PublicKey>,
+}
 
 impl DecapsulationKey {
     /// Draws a key pair: 64 bytes, `d ‖ z` of FIPS 203, algorithm 19.
@@ -28,19 +37,32 @@ impl DecapsulationKey {
 
     /// The key pair of a seed `d ‖ z`.
     pub fn from_seed(seed: &SecretBytes<64>) -> Self {
-        Self(Box::new(mlkem768::generate_key_pair(*seed.expose())))
+        let (mut generated, public) = mlkem768::generate_key_pair(*seed.expose()).into_parts();
+        let private = Box::new(MlKem768PrivateKey::from(generated.as_slice()));
+        erase(&mut generated);
+        Self { private, public: Box::new(public) }
     }
 
     /// The half to send.
     pub fn encapsulation_key(&self) -> &[u8; ENCAPSULATION_KEY_SIZE] {
-        self.0.pk()
+        self.public.as_slice()
     }
 
     /// The shared secret. A wrong ciphertext yields an unpredictable one (implicit rejection), not an error.
     pub fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_SIZE]) -> SecretBytes<32> {
-        let mut shared = mlkem768::decapsulate(self.0.private_key(), &MlKem768Ciphertext::from(ciphertext));
+        let mut shared = mlkem768::decapsulate(&self.private, &MlKem768Ciphertext::from(ciphertext));
         SecretBytes::take(&mut shared)
     }
+}
+
+impl Drop for DecapsulationKey {
+    fn drop(&mut self) {
+        erase(&mut self.private);
+    }
+}
+
+fn erase(key: &mut MlKem768PrivateKey) {
+    key[0..].zeroize();
 }
 
 impl core::fmt::Debug for DecapsulationKey {
@@ -64,4 +86,18 @@ pub fn encapsulate(
     let (ciphertext, shared) = mlkem768::encapsulate(&key, *message.expose());
     let mut shared = Zeroizing::new(shared);
     Ok((*ciphertext.as_slice(), SecretBytes::take(&mut shared)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erasing_leaves_no_byte_of_a_decapsulation_key() {
+        let mut key = DecapsulationKey::from_seed(&SecretBytes::new([7; 64]));
+        assert!(key.private.as_slice().iter().any(|byte| *byte != 0));
+        // What `drop` runs; the memory of a dropped key cannot be looked at without unsafe code.
+        erase(&mut key.private);
+        assert!(key.private.as_slice().iter().all(|byte| *byte == 0));
+    }
 }

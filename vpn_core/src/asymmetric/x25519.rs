@@ -13,6 +13,9 @@ pub struct DhError;
 pub struct X25519PublicKey(pub [u8; 32]);
 
 /// A private key, static or ephemeral.
+///
+/// It lies in the library's own heap memory, which AWS-LC overwrites whenever it frees (`OPENSSL_free`); moving this
+/// type moves a pointer. Clamped scalars and ladder state on the stack of a call are the library's to erase.
 pub struct X25519SecretKey(PrivateKey);
 
 impl X25519SecretKey {

@@ -13,8 +13,8 @@ impl<A: Eq + Hash> Hosts<A> {
     }
 
     #[inline]
-    pub(super) fn get(&self, address: A) -> Option<Slot> {
-        self.0.get(&address).copied()
+    pub(super) fn get(&self, address: &A) -> Option<Slot> {
+        self.0.get(address).copied()
     }
 }
 

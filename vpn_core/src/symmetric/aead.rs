@@ -33,7 +33,11 @@ impl Suite {
     }
 }
 
-/// A key of one suite, expanded for use. Erased by the library on drop.
+/// A key of one suite, expanded for use.
+///
+/// The expanded key lies in the library's own heap memory, which AWS-LC overwrites whenever it frees; moving this
+/// type moves a pointer. Key-dependent values that a call keeps in registers or on its stack (the Poly1305 key, AES
+/// counter blocks) are the library's to erase.
 pub struct AeadKey {
     key: LessSafeKey,
     suite: Suite,

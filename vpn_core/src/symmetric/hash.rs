@@ -1,6 +1,7 @@
 //! BLAKE3 in its three modes: hash, keyed hash, key derivation.
 
 use crate::base::SecretBytes;
+use zeroize::Zeroize as _;
 
 /// Size of a hash, in bytes.
 pub const HASH_SIZE: usize = 32;
@@ -23,6 +24,9 @@ pub fn hash_parts(parts: &[&[u8]]) -> Hash {
 }
 
 /// Keyed BLAKE3 of `input`.
+///
+/// For MACs, which are public: neither the hash nor the state that passed through it is erased. Keys come from
+/// [`keyed_hash_64`] and [`DeriveKey`].
 pub fn keyed_hash(key: &SecretBytes<32>, input: &[u8]) -> Hash {
     *blake3::keyed_hash(key.expose(), input).as_bytes()
 }
@@ -37,13 +41,13 @@ pub fn keyed_hash_64(key: &SecretBytes<32>, parts: &[&[u8]]) -> (SecretBytes<32>
     let (mut first, mut second) = (SecretBytes::ZERO, SecretBytes::ZERO);
     stream.fill(first.expose_mut());
     stream.fill(second.expose_mut());
-    zeroize::Zeroize::zeroize(&mut hasher);
-    zeroize::Zeroize::zeroize(&mut stream);
+    hasher.zeroize();
+    stream.zeroize();
     (first, second)
 }
 
-/// BLAKE3 in key-derivation mode under one context string.
-#[derive(Debug)]
+/// BLAKE3 in key-derivation mode under one context string. Erased on drop; a chain of [`DeriveKey::with`] moves the
+/// state, so build it in one expression and let the optimiser keep it in one place.
 pub struct DeriveKey(blake3::Hasher);
 
 impl DeriveKey {
@@ -60,9 +64,25 @@ impl DeriveKey {
     }
 
     /// The derived key.
-    pub fn finish(mut self) -> SecretBytes<32> {
-        let key = SecretBytes::new(*self.0.finalize().as_bytes());
-        zeroize::Zeroize::zeroize(&mut self.0);
+    pub fn finish(self) -> SecretBytes<32> {
+        // Written in place: a `blake3::Hash` on the way would be a copy that nobody erases.
+        let mut key = SecretBytes::ZERO;
+        let mut stream = self.0.finalize_xof();
+        stream.fill(key.expose_mut());
+        stream.zeroize();
         key
+    }
+}
+
+impl core::fmt::Debug for DeriveKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("DeriveKey(…)")
+    }
+}
+
+impl Drop for DeriveKey {
+    /// Erases the state whether or not a key was derived from it.
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
