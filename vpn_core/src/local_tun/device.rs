@@ -129,7 +129,7 @@ impl Tun {
             // Only the first call may make the interface: a second instance must not join our queues.
             let exclusive = if queues.is_empty() { libc::IFF_TUN_EXCL } else { 0 };
             let file = open_device(&config.name)?;
-            let mut request = InterfaceRequest::new(name, (flags | exclusive) as u16);
+            let mut request = InterfaceRequest::new(name, (flags | exclusive).cast_unsigned() as u16);
             sys::set_interface(file.as_fd(), &mut request).map_err(|source| refusal(&config.name, source))?;
             let queue = match queues.first() {
                 None => TunQueue::configure(file, &config.name, config.offloads)?,
@@ -195,8 +195,7 @@ impl TunQueue {
         if libc::c_int::from(request.flags) & libc::IFF_VNET_HDR == 0 {
             return Ok(Self { file, format: FrameFormat::Plain, offloads: Offloads::NONE });
         }
-        sys::set_vnet_header_size(file.as_fd(), VNET_HEADER_SIZE as libc::c_int)
-            .map_err(system("TUNSETVNETHDRSZ", name))?;
+        sys::set_vnet_header_size(file.as_fd(), VNET_HEADER_SIZE).map_err(system("TUNSETVNETHDRSZ", name))?;
         let offloads = request_offloads(&file, name, wanted);
         Ok(Self { file, format: FrameFormat::VnetHeader, offloads })
     }

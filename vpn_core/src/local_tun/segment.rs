@@ -282,7 +282,7 @@ mod tests {
                 ..VnetHeader::default()
             };
             let mut bytes = frame(&header, &partial);
-            assert_eq!(split(bytes.clone()), [whole.clone()]);
+            assert_eq!(split(bytes.clone()), std::slice::from_ref(&whole));
             let packet = SuperPacket::parse(&mut bytes, FrameFormat::VnetHeader).expect("sound");
             assert_eq!(packet.into_single().expect("one packet"), whole);
         }
@@ -294,7 +294,7 @@ mod tests {
         let packet = spec.build();
         let mut padded = packet.clone();
         padded.extend([0; 9]);
-        assert_eq!(split(frame(&VnetHeader::default(), &padded)), [packet.clone()]);
+        assert_eq!(split(frame(&VnetHeader::default(), &padded)), std::slice::from_ref(&packet));
         let plain = SuperPacket::parse(&mut padded, FrameFormat::Plain).expect("sound");
         assert_eq!(plain.into_single().expect("one packet"), packet);
     }

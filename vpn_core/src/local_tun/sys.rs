@@ -50,8 +50,9 @@ pub(super) fn set_offload(fd: BorrowedFd<'_>, offloads: libc::c_uint) -> io::Res
 }
 
 /// Sets the size of the `virtio_net_hdr`, in bytes.
-pub(super) fn set_vnet_header_size(fd: BorrowedFd<'_>, size: libc::c_int) -> io::Result<()> {
-    let pointer: *const libc::c_int = &raw const size;
+pub(super) fn set_vnet_header_size(fd: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+    let size = size as libc::c_uint; // 10, to the kernel an int
+    let pointer: *const libc::c_uint = &raw const size;
     // SAFETY: TUNSETVNETHDRSZ reads one int; `pointer` is valid for reads of it and lives through the call.
     let outcome = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, pointer) };
     check(outcome)

@@ -7,6 +7,7 @@ use super::{
 use zerocopy::IntoBytes;
 
 /// A packet to be made.
+#[expect(clippy::struct_excessive_bools, reason = "tests vary each on its own")]
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
     pub(super) v6: bool,

@@ -231,7 +231,7 @@ mod tests {
     fn a_run_becomes_one_write() {
         for udp in [false, true] {
             for v6 in [false, true] {
-                let specs = run_of(Spec { udp, v6, ..Spec::tcp(1000) }, &[1000, 1000, 1000, 300]);
+                let specs = run_of(Spec { v6, udp, ..Spec::tcp(1000) }, &[1000, 1000, 1000, 300]);
                 assert_eq!(frames_of(&specs), 1, "udp {udp} v6 {v6}");
             }
         }
@@ -308,7 +308,9 @@ mod tests {
     #[test]
     fn identification_does_not_matter_with_df() {
         let mut specs = run_of(Spec { df: true, ..Spec::tcp(500) }, &[500, 500]);
-        specs.iter_mut().for_each(|spec| spec.id = 0);
+        for spec in &mut specs {
+            spec.id = 0;
+        }
         let (frames, _) = write(&mut TunWriter::new(), &build(&specs));
         assert_eq!(frames.len(), 1);
         assert!(split(frames[0].clone()).iter().all(|packet| is_sound(packet)));
@@ -337,7 +339,9 @@ mod tests {
     #[test]
     fn udp_without_a_checksum_does_not_gain_one() {
         let mut packets = build(&run_of(Spec::udp(500), &[500]));
-        packets.iter_mut().for_each(|packet| packet[26..28].fill(0));
+        for packet in &mut packets {
+            packet[26..28].fill(0);
+        }
         let (frames, _) = write(&mut TunWriter::new(), &packets);
         assert_eq!(frames.iter().map(|frame| frame[10..].to_vec()).collect::<Vec<_>>(), packets);
     }
