@@ -21,4 +21,5 @@ pub mod asymmetric;
 pub mod base;
 pub mod local_tun;
 pub mod symmetric;
+pub mod udp;
 pub mod wire;
