@@ -20,9 +20,13 @@
 pub mod asymmetric;
 pub mod base;
 pub mod device;
+#[cfg(target_os = "linux")]
+pub mod engine;
 pub mod handshake;
+pub mod local_tun;
 pub mod routing;
 pub mod session;
 pub mod symmetric;
 pub mod tunnel;
+pub mod udp;
 pub mod wire;

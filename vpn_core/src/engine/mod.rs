@@ -73,7 +73,8 @@ pub fn supported_suites() -> SuiteSet {
     #[cfg(target_arch = "x86_64")]
     let aes = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
     #[cfg(target_arch = "aarch64")]
-    let aes = std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    let aes =
+        std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let aes = false;
     if aes { SuiteSet::WITH_AES_256_GCM } else { SuiteSet::CHACHA20_POLY1305 }

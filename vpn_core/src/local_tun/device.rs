@@ -1,0 +1,337 @@
+//! The TUN device of Linux: `/dev/net/tun` with `virtio_net_hdr`, offloads and several queues.
+
+use super::{
+    sys::{self, InterfaceRequest},
+    vnet::{FrameFormat, Offloads, VNET_HEADER_SIZE},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, IoSlice, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+};
+
+const DEVICE_PATH: &str = "/dev/net/tun";
+
+/// Queues of one device (the kernel's `MAX_TAP_QUEUES`).
+const MAX_QUEUES: usize = 256;
+
+const TSO: libc::c_uint = libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+const USO: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6; // the kernel takes both or neither
+
+/// How to make a TUN device.
+#[derive(Clone, Debug)]
+pub struct TunConfig {
+    /// Interface name, 1 to 15 bytes.
+    pub name: String,
+    /// Number of queues, 1 to 256; more than one opens the device with `IFF_MULTI_QUEUE`.
+    pub queues: usize,
+    /// What to ask the kernel for.
+    pub offloads: Offloads,
+}
+
+impl TunConfig {
+    /// One queue, all offloads.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), queues: 1, offloads: Offloads::ALL }
+    }
+}
+
+/// Why there is no TUN device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TunError {
+    /// The caller erred: no interface can have this name.
+    #[error("'{name}' cannot be an interface name: it takes 1 to 15 bytes without '/', ':', '%' or spaces")]
+    BadName {
+        /// The name as given.
+        name: String,
+    },
+    /// The caller erred: the number of queues.
+    #[error("a TUN device has 1 to {MAX_QUEUES} queues, not {queues}")]
+    BadQueueCount {
+        /// The number as given.
+        queues: usize,
+    },
+    /// The system has no TUN driver.
+    #[error(
+        "{DEVICE_PATH} is missing: load the driver with 'modprobe tun', or pass the device into the container \
+         (docker run --device {DEVICE_PATH})"
+    )]
+    DriverMissing(#[source] io::Error),
+    /// The process may not make network interfaces.
+    #[error("not permitted to make the interface '{name}': run as root or with CAP_NET_ADMIN")]
+    NotPermitted {
+        /// The interface.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The name belongs to something else.
+    #[error(
+        "the interface '{name}' exists already: another program or another instance of this one uses it; stop it, \
+         remove the interface with 'ip link delete {name}', or choose another name"
+    )]
+    NameBusy {
+        /// The interface.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The descriptor handed over is not a TUN device as this program needs it.
+    #[error(
+        "the file descriptor handed over is not a TUN device without packet information (IFF_TUN | IFF_NO_PI)"
+    )]
+    NotTun(#[source] Option<io::Error>),
+    /// Any other refusal by the system.
+    #[error("{step} on the TUN device '{name}' failed")]
+    System {
+        /// The system call.
+        step: &'static str,
+        /// The interface.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A TUN device. It disappears with the last of its queues.
+#[derive(Debug)]
+pub struct Tun {
+    name: String,
+    queues: Vec<TunQueue>,
+}
+
+impl Tun {
+    /// Makes the interface. It is down and has no address; that is netlink's part.
+    ///
+    /// # Errors
+    /// [`TunError`], with what to do about it.
+    pub fn create(config: &TunConfig) -> Result<Self, TunError> {
+        let name = interface_name(&config.name)?;
+        if !(1..=MAX_QUEUES).contains(&config.queues) {
+            return Err(TunError::BadQueueCount { queues: config.queues });
+        }
+        let mut flags = libc::IFF_TUN | libc::IFF_NO_PI;
+        if config.offloads.checksum {
+            flags |= libc::IFF_VNET_HDR;
+        }
+        if config.queues > 1 {
+            flags |= libc::IFF_MULTI_QUEUE;
+        }
+        let mut queues: Vec<TunQueue> = Vec::with_capacity(config.queues);
+        for _ in 0..config.queues {
+            // Only the first call may make the interface: a second instance must not join our queues.
+            let exclusive = if queues.is_empty() { libc::IFF_TUN_EXCL } else { 0 };
+            let file = open_device(&config.name)?;
+            let mut request = InterfaceRequest::new(name, (flags | exclusive).cast_unsigned() as u16);
+            sys::set_interface(file.as_fd(), &mut request).map_err(|source| refusal(&config.name, source))?;
+            let queue = match queues.first() {
+                None => TunQueue::configure(file, &config.name, config.offloads)?,
+                // Header size and offloads belong to the device, not to a queue.
+                Some(first) => TunQueue { file, ..*first },
+            };
+            queues.push(queue);
+        }
+        Ok(Self { name: config.name.clone(), queues })
+    }
+
+    /// Takes over a TUN device that another program opened and bound, with one queue. Without `virtio_net_hdr` it
+    /// carries plain packets. `fd` becomes non-blocking.
+    ///
+    /// # Errors
+    /// [`TunError::NotTun`] when `fd` is something else; [`TunError::System`].
+    pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Result<Self, TunError> {
+        let request = sys::interface(fd.as_fd()).map_err(|source| TunError::NotTun(Some(source)))?;
+        let flags = libc::c_int::from(request.flags);
+        if flags & libc::IFF_TUN == 0 || flags & libc::IFF_NO_PI == 0 {
+            return Err(TunError::NotTun(None));
+        }
+        let name = String::from_utf8_lossy(request.name.split(|byte| *byte == 0).next().unwrap_or_default());
+        let name = name.into_owned();
+        sys::set_nonblocking(fd.as_fd()).map_err(system("fcntl(O_NONBLOCK)", &name))?;
+        let queue = TunQueue::configure(File::from(fd), &name, offloads)?;
+        Ok(Self { name, queues: vec![queue] })
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the kernel granted.
+    pub fn offloads(&self) -> Offloads {
+        self.queues.first().map_or(Offloads::NONE, TunQueue::offloads)
+    }
+
+    /// The queues, at least one.
+    pub fn queues(&self) -> &[TunQueue] {
+        &self.queues
+    }
+
+    /// The queues, for the threads that serve them.
+    pub fn into_queues(self) -> Vec<TunQueue> {
+        self.queues
+    }
+}
+
+/// One queue of a TUN device; shared by its uplink and its downlink thread.
+#[derive(Debug)]
+pub struct TunQueue {
+    file: File,
+    format: FrameFormat,
+    offloads: Offloads,
+}
+
+impl TunQueue {
+    /// Reads back what kind of device `file` is and asks for offloads.
+    fn configure(file: File, name: &str, wanted: Offloads) -> Result<Self, TunError> {
+        let request = sys::interface(file.as_fd()).map_err(system("TUNGETIFF", name))?;
+        if libc::c_int::from(request.flags) & libc::IFF_VNET_HDR == 0 {
+            return Ok(Self { file, format: FrameFormat::Plain, offloads: Offloads::NONE });
+        }
+        sys::set_vnet_header_size(file.as_fd(), VNET_HEADER_SIZE).map_err(system("TUNSETVNETHDRSZ", name))?;
+        let offloads = request_offloads(&file, name, wanted);
+        Ok(Self { file, format: FrameFormat::VnetHeader, offloads })
+    }
+
+    /// Reads one frame into `buffer`, which should hold [`super::MAX_FRAME_SIZE`] bytes (a longer frame is cut and
+    /// then refused by [`super::SuperPacket::parse`]). Returns its length in bytes, `None` when nothing waits.
+    ///
+    /// # Errors
+    /// What the kernel reports, for instance that the interface was removed (`EBADFD`, `EIO`).
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match (&self.file).read(buffer) {
+                Ok(len) => return Ok(Some(len)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes one frame, given in parts that begin with the header that [`Self::format`] asks for.
+    pub(super) fn write_frame(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            match (&self.file).write_vectored(parts) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// What precedes the packet in each frame.
+    pub const fn format(&self) -> FrameFormat {
+        self.format
+    }
+
+    /// What the kernel granted.
+    pub const fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+}
+
+/// For waiting until a frame can be read.
+impl AsFd for TunQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Asks for `wanted`, then for less, until the kernel agrees. Each switch logs once per device.
+fn request_offloads(file: &File, name: &str, wanted: Offloads) -> Offloads {
+    if !wanted.checksum {
+        return Offloads::NONE;
+    }
+    let steps = [wanted, Offloads { udp: false, ..wanted }, Offloads { udp: false, tcp: false, ..wanted }];
+    for granted in steps {
+        let mut flags = libc::TUN_F_CSUM;
+        if granted.tcp {
+            flags |= TSO;
+        }
+        if granted.udp {
+            flags |= USO;
+        }
+        match sys::set_offload(file.as_fd(), flags) {
+            Ok(()) => {
+                if granted != wanted {
+                    tracing::info!(
+                        interface = name,
+                        ?granted,
+                        "the kernel grants fewer offloads than asked for"
+                    );
+                }
+                return granted;
+            }
+            Err(error) => tracing::debug!(interface = name, ?granted, %error, "offloads refused"),
+        }
+    }
+    tracing::info!(interface = name, "the kernel grants no offloads");
+    Offloads::NONE
+}
+
+fn open_device(name: &str) -> Result<File, TunError> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE_PATH).map_err(
+        |source| match source.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TunError::DriverMissing(source),
+            Some(libc::EACCES | libc::EPERM) => TunError::NotPermitted { name: name.to_owned(), source },
+            _ => system("open", name)(source),
+        },
+    )
+}
+
+fn refusal(name: &str, source: io::Error) -> TunError {
+    match source.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => TunError::NotPermitted { name: name.to_owned(), source },
+        Some(libc::EBUSY | libc::EEXIST) => TunError::NameBusy { name: name.to_owned(), source },
+        _ => system("TUNSETIFF", name)(source),
+    }
+}
+
+fn system(step: &'static str, name: &str) -> impl FnOnce(io::Error) -> TunError {
+    let name = name.to_owned();
+    move |source| TunError::System { step, name, source }
+}
+
+/// The kernel's `dev_valid_name`, and no `%`, which the kernel would take for a pattern.
+fn interface_name(name: &str) -> Result<[u8; libc::IFNAMSIZ], TunError> {
+    let illegal = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"/:%".contains(&byte);
+    let len_is_right = (1..libc::IFNAMSIZ).contains(&name.len());
+    if !len_is_right || name == "." || name == ".." || name.bytes().any(illegal) {
+        return Err(TunError::BadName { name: name.to_owned() });
+    }
+    let mut bytes = [0; libc::IFNAMSIZ];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_refuse_or_expand_are_refused() {
+        for name in ["", "sixteen_bytes_xx", "a/b", "a b", "tun%d", "a:1", ".", "..", "a\0"] {
+            assert!(matches!(interface_name(name), Err(TunError::BadName { .. })), "{name:?}");
+        }
+        assert!(interface_name("fifteen_bytes_x").is_ok());
+    }
+
+    #[test]
+    fn zero_queues_are_refused() {
+        let config = TunConfig { queues: 0, ..TunConfig::new("vpn0") };
+        assert!(matches!(Tun::create(&config), Err(TunError::BadQueueCount { queues: 0 })));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_tun_device_is_refused() {
+        let file = File::open("/dev/null").expect("exists everywhere");
+        assert!(matches!(Tun::from_fd(file.into(), Offloads::ALL), Err(TunError::NotTun(Some(_)))));
+    }
+}

@@ -1,0 +1,32 @@
+//! Layer 5: the UDP socket that carries the tunnel.
+//!
+//! ```text
+//! downlink  kernel ── UdpSocket::recv ──▶ RecvBatch: runs of datagrams (GRO) in one arena, opened in place
+//! uplink    frames sealed into SendBatch ── UdpSocket::send ──▶ one sendmsg per run (GSO, UDP_SEGMENT)
+//! ```
+//!
+//! UDP GSO and GRO are worth a factor of three and more each (dataplane.md). Each received run says which of our
+//! addresses it came to, and answers leave from there. [`Interrupt`] wakes threads that wait for a socket or for
+//! the TUN device.
+
+#[cfg(target_os = "linux")]
+mod config;
+#[cfg(target_os = "linux")]
+mod interrupt;
+mod message;
+mod receive;
+mod send;
+#[cfg(target_os = "linux")]
+mod socket;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "recvmsg, sendmsg, poll and socket options have no safe wrapper in std")]
+mod sys;
+
+#[cfg(target_os = "linux")]
+pub use config::{UdpConfig, UdpError};
+#[cfg(target_os = "linux")]
+pub use interrupt::{Interrupt, Wake};
+pub use receive::{MAX_DATAGRAM_RUN, MAX_RECEIVED, Received, RecvBatch, RecvReport};
+pub use send::{MAX_SEGMENTS, MAX_SEND_SIZE, SendBatch, SendReport};
+#[cfg(target_os = "linux")]
+pub use socket::UdpSocket;

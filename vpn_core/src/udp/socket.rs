@@ -1,0 +1,373 @@
+//! The UDP socket of Linux: dual-stack, with GSO, GRO and the local address of each datagram.
+
+use super::{
+    config::{UdpConfig, UdpError},
+    message::{Control, Name},
+    receive::{RecvBatch, RecvReport},
+    send::{Run, SendBatch, SendReport},
+    sys,
+};
+use crate::base::Endpoint;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// How long a full send buffer may hold up a batch before datagrams are dropped, in milliseconds.
+const SEND_TIMEOUT: libc::c_int = 100; // far above the time in which 8 MB leave; a dead interface must not stop us
+
+/// Errors in a row that a receive call takes from the socket; more mean that something else is wrong.
+const MAX_ERRORS: usize = 64; // each pending ICMP message is one
+
+/// A UDP socket; every method takes `&self`, so that an uplink and a downlink thread share it.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: std::net::UdpSocket,
+    local: SocketAddr,
+    /// Cleared when the kernel refuses to segment for this socket.
+    gso: AtomicBool,
+    /// A segmented send has worked, so that a later `EINVAL` is the path's fault.
+    gso_has_worked: AtomicBool,
+    gro: bool,
+}
+
+impl UdpSocket {
+    /// Opens and binds a socket.
+    ///
+    /// # Errors
+    /// [`UdpError`], with what to do about it.
+    pub fn bind(config: &UdpConfig) -> Result<Self, UdpError> {
+        let (fd, listen) = open(config.listen)?;
+        let v6 = listen.is_ipv6();
+        set_required(fd.as_fd(), config, v6)?;
+        let gro = config.gro && sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        let gso = config.gso && sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        if (gso, gro) != (config.gso, config.gro) {
+            tracing::info!(gso, gro, "the kernel lacks UDP segmentation offload: throughput will be low");
+        }
+        sys::bind(fd.as_fd(), &Name::of(listen, v6)).map_err(|source| bind_error(config.listen, source))?;
+        let socket = std::net::UdpSocket::from(fd);
+        let local = socket.local_addr().map_err(system("getsockname", config.listen))?;
+        Ok(Self { socket, local, gso: AtomicBool::new(gso), gso_has_worked: AtomicBool::new(false), gro })
+    }
+
+    /// The address and port that the socket is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether runs are sent with one system call; may become false while sending.
+    pub fn gso(&self) -> bool {
+        self.gso.load(Ordering::Relaxed)
+    }
+
+    /// Whether runs are received with one system call.
+    pub const fn gro(&self) -> bool {
+        self.gro
+    }
+
+    /// Sizes of the kernel's receive and send buffer in bytes, as it accounts for them (twice what was asked for).
+    ///
+    /// # Errors
+    /// When the kernel does not know the option.
+    pub fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        let size = |option| {
+            sys::option(self.as_fd(), libc::SOL_SOCKET, option).map(|size| usize::try_from(size).unwrap_or(0))
+        };
+        Ok((size(libc::SO_RCVBUF)?, size(libc::SO_SNDBUF)?))
+    }
+
+    /// Empties `batch` and reads until the socket is empty or the batch is full. Does not wait:
+    /// [`super::Interrupt::wait_readable`] does. What the network reports of earlier datagrams (ICMP) is counted.
+    ///
+    /// # Errors
+    /// Only when the socket itself is broken or memory is short; what was received before is in `batch`.
+    pub fn recv(&self, batch: &mut RecvBatch) -> io::Result<RecvReport> {
+        batch.clear();
+        let mut report = RecvReport::default();
+        loop {
+            let Some(room) = batch.room() else {
+                report.more = true;
+                return Ok(report);
+            };
+            let mut name = Name::empty();
+            let mut control = Control::for_receiving();
+            match sys::receive(self.as_fd(), room, &mut name, &mut control) {
+                Ok((_, flags)) if flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 => report.truncated += 1,
+                Ok((len, _)) => {
+                    let arrival = control.arrival();
+                    // An empty datagram is no message of any protocol of ours.
+                    if let (Some(remote), true) = (name.address(), len > 0) {
+                        let from = Endpoint { remote, local: arrival.local };
+                        report.datagrams += batch.push(len, arrival.stride, from);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(report),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_from_network(&error) && report.errors < MAX_ERRORS => report.errors += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends everything in `batch` in order and empties it; equally long datagrams to one endpoint with one system
+    /// call. A datagram that cannot be sent is counted and does not hold up the others.
+    pub fn send(&self, batch: &mut SendBatch) -> SendReport {
+        let mut report = SendReport::default();
+        let mut patience = Patience::default();
+        for (run, bytes) in batch.runs() {
+            self.send_run(run, bytes, &mut patience, &mut report);
+        }
+        batch.clear();
+        report
+    }
+
+    /// Sends one datagram, for control messages.
+    ///
+    /// # Errors
+    /// Why the kernel refuses it.
+    pub fn send_to(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
+        self.send_from(&to, datagram, None, &mut Patience::default()).map(|_| ())
+    }
+
+    fn send_run(&self, run: &Run, bytes: &[u8], patience: &mut Patience, report: &mut SendReport) {
+        if run.count > 1 && self.gso() {
+            match self.send_from(&run.to, bytes, Some(run.stride as u16), patience) {
+                Ok(source) => {
+                    self.gso_has_worked.store(true, Ordering::Relaxed);
+                    report.count(run.count, source);
+                    return;
+                }
+                Err(error) if self.is_about_gso(&error) => {}
+                Err(_) => {
+                    report.dropped += run.count;
+                    return;
+                }
+            }
+        }
+        for datagram in bytes.chunks(run.stride) {
+            match self.send_from(&run.to, datagram, None, patience) {
+                Ok(source) => report.count(1, source),
+                Err(_) => report.dropped += 1,
+            }
+        }
+    }
+
+    /// Whether the run is to be sent again one by one; switches GSO off where it cannot work.
+    fn is_about_gso(&self, error: &io::Error) -> bool {
+        let hopeless = match error.raw_os_error() {
+            // No checksum offload on the way out (udp(7)).
+            Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => true,
+            // Either no support, or a datagram is longer than the path's MTU: then single ones are fragmented.
+            Some(libc::EINVAL) => !self.gso_has_worked.load(Ordering::Relaxed),
+            Some(libc::EMSGSIZE) => false,
+            _ => return false,
+        };
+        if hopeless && self.gso.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "the kernel refuses UDP segmentation offload: sending datagrams singly");
+        }
+        true
+    }
+
+    /// Sends `bytes`, cut into datagrams of `stride` bytes if given, from the endpoint's local address or, when
+    /// that is ours no more, from one of the kernel's choice.
+    fn send_from(
+        &self,
+        to: &Endpoint,
+        bytes: &[u8],
+        stride: Option<u16>,
+        patience: &mut Patience,
+    ) -> io::Result<Source> {
+        let name = Name::of(to.remote, self.local.is_ipv6());
+        let mut control = Control::empty();
+        if let Some(stride) = stride {
+            control.push_segment_size(stride);
+        }
+        let without_source = control;
+        let scope = match to.remote {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(v6) => v6.scope_id(),
+        };
+        // An address of the other family cannot be the source, and the kernel would refuse it anyway.
+        let Some(local) = to.local.filter(|local| local.is_ipv4() == to.remote.is_ipv4()) else {
+            return self.send_message(bytes, &name, &without_source, patience).map(|()| Source::AsAsked);
+        };
+        control.push_source(local, scope);
+        match self.send_message(bytes, &name, &control, patience) {
+            Ok(()) => Ok(Source::AsAsked),
+            Err(error) if may_be_about_source(&error) => {
+                self.send_message(bytes, &name, &without_source, patience).map(|()| Source::Stale)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send_message(
+        &self,
+        bytes: &[u8],
+        name: &Name,
+        control: &Control,
+        patience: &mut Patience,
+    ) -> io::Result<()> {
+        loop {
+            match sys::send(self.as_fd(), bytes, name, control) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !patience.exhausted => {
+                    let target =
+                        libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+                    patience.exhausted = sys::poll(&mut [target], SEND_TIMEOUT).is_ok_and(|ready| ready == 0);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// For waiting until a datagram can be received.
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// How long one batch waits for room in the send buffer: until one wait was in vain.
+#[derive(Debug, Default)]
+struct Patience {
+    exhausted: bool,
+}
+
+/// Where a datagram was sent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    AsAsked,
+    Stale,
+}
+
+impl SendReport {
+    fn count(&mut self, datagrams: usize, source: Source) {
+        self.sent += datagrams;
+        match source {
+            Source::AsAsked => {}
+            Source::Stale => self.stale_sources += 1,
+        }
+    }
+}
+
+/// A socket for `listen`, or for `0.0.0.0` instead of `[::]` where there is no IPv6.
+fn open(listen: SocketAddr) -> Result<(OwnedFd, SocketAddr), UdpError> {
+    let family = if listen.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+    let missing = |source: io::Error| match source.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => UdpError::FamilyMissing { listen, source },
+        _ => system("socket", listen)(source),
+    };
+    match sys::udp_socket(family) {
+        Ok(fd) => Ok((fd, listen)),
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && is_any_v6(listen) => {
+            let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port());
+            tracing::info!(%fallback, "the kernel has no IPv6: listening on IPv4 only");
+            sys::udp_socket(libc::AF_INET).map(|fd| (fd, fallback)).map_err(missing)
+        }
+        Err(error) => Err(missing(error)),
+    }
+}
+
+fn is_any_v6(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
+}
+
+/// Options without which the socket would not do what its user expects, and buffers.
+fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), UdpError> {
+    let listen = config.listen;
+    let set =
+        |step, level, option, value| sys::set_option(fd, level, option, value).map_err(system(step, listen));
+    if v6 {
+        set("IPV6_V6ONLY", libc::SOL_IPV6, libc::IPV6_V6ONLY, i32::from(!is_any_v6(listen)))?;
+        set("IPV6_RECVPKTINFO", libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        // Datagrams longer than the path's MTU are fragmented, as in the kernel's WireGuard: never a black hole.
+        set("IPV6_MTU_DISCOVER", libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+    }
+    // A dual-stack socket takes the options of IPv4 too. No DF: a router on the way may fragment.
+    set("IP_PKTINFO", libc::SOL_IP, libc::IP_PKTINFO, 1)?;
+    set("IP_MTU_DISCOVER", libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+    if config.reuse_port {
+        set("SO_REUSEPORT", libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if let Some(mark) = config.fwmark {
+        sys::set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed()).map_err(|source| {
+            match source.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => UdpError::NotPermitted {
+                    step: "marking packets (SO_MARK)",
+                    capability: "CAP_NET_ADMIN",
+                    source,
+                },
+                _ => system("SO_MARK", listen)(source),
+            }
+        })?;
+    }
+    set_buffer(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, config.receive_buffer);
+    set_buffer(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, config.send_buffer);
+    Ok(())
+}
+
+/// Past the system's limit where permitted, up to it otherwise. A small buffer is slow but works.
+fn set_buffer(fd: BorrowedFd<'_>, force: libc::c_int, limited: libc::c_int, size: usize) {
+    let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
+    if sys::set_option(fd, libc::SOL_SOCKET, force, size).is_ok() {
+        return;
+    }
+    let outcome = sys::set_option(fd, libc::SOL_SOCKET, limited, size);
+    let granted = sys::option(fd, libc::SOL_SOCKET, limited).unwrap_or(0) / 2; // the kernel states twice the size
+    if outcome.is_err() || granted < size {
+        tracing::info!(
+            asked = size,
+            granted,
+            "small socket buffer: raise net.core.rmem_max and wmem_max, or run with CAP_NET_ADMIN"
+        );
+    }
+}
+
+/// What Linux reports of a source address that is not ours (IPv4: no route, older kernels and IPv6: invalid).
+fn may_be_about_source(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH))
+}
+
+/// Errors that say something about an earlier datagram or about memory, not about this socket.
+fn is_from_network(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETDOWN
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::EPROTO
+                | libc::EMSGSIZE
+                | libc::EACCES
+                | libc::EPERM
+        )
+    )
+}
+
+fn bind_error(listen: SocketAddr, source: io::Error) -> UdpError {
+    match source.raw_os_error() {
+        Some(libc::EADDRINUSE) => UdpError::AddressInUse { listen, source },
+        Some(libc::EADDRNOTAVAIL) => UdpError::AddressNotAvailable { listen, source },
+        Some(libc::EACCES | libc::EPERM) => UdpError::NotPermitted {
+            step: "listening on a port below 1024",
+            capability: "CAP_NET_BIND_SERVICE",
+            source,
+        },
+        _ => system("bind", listen)(source),
+    }
+}
+
+fn system(step: &'static str, listen: SocketAddr) -> impl FnOnce(io::Error) -> UdpError {
+    move |source| UdpError::System { step, listen, source }
+}

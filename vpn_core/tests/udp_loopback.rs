@@ -1,0 +1,230 @@
+//! The UDP socket on the loopback interface, and on a path with a small MTU in a network namespace of its own.
+#![cfg(target_os = "linux")]
+
+mod netns;
+
+use netns::Namespace;
+use std::{net::SocketAddr, time::Duration};
+use vpn_core::{
+    base::Endpoint,
+    udp::{Interrupt, RecvBatch, SendBatch, SendReport, UdpConfig, UdpError, UdpSocket, Wake},
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn bind(listen: &str) -> UdpSocket {
+    UdpSocket::bind(&UdpConfig::new(address(listen))).expect("the address is free")
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn to(ip: &str, socket: &UdpSocket) -> Endpoint {
+    Endpoint::to(SocketAddr::new(ip.parse().expect("an address"), socket.local_addr().port()))
+}
+
+/// Receives `count` datagrams, with the endpoint that each came from and the number of runs that carried them.
+fn receive(socket: &UdpSocket, count: usize) -> (Vec<(Endpoint, Vec<u8>)>, usize) {
+    let interrupt = Interrupt::new().expect("descriptors are left");
+    let mut batch = RecvBatch::new(256 << 10);
+    let (mut found, mut runs) = (Vec::new(), 0);
+    while found.len() < count {
+        assert_eq!(
+            interrupt.wait_readable(socket, Some(PATIENCE)).expect("poll works"),
+            Wake::Readable,
+            "{} of {count} datagrams arrived",
+            found.len()
+        );
+        let before = found.len();
+        let report = socket.recv(&mut batch).expect("the socket is sound");
+        let (received, arena) = batch.parts_mut();
+        runs += received.len();
+        for run in received {
+            found.extend(run.datagrams().map(|range| (run.from, arena[range].to_vec())));
+        }
+        assert_eq!(report.datagrams, found.len() - before);
+    }
+    (found, runs)
+}
+
+fn datagram(index: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (index * 31 + at) as u8).collect()
+}
+
+fn add(batch: &mut SendBatch, to: Endpoint, content: &[u8]) {
+    batch.slot(content.len()).expect("the batch has room").copy_from_slice(content);
+    batch.commit(to, content.len());
+}
+
+/// Sends `lens` as one batch and checks that they arrive as they were; the number of runs received.
+fn exchange(sender: &UdpSocket, receiver: &UdpSocket, ip: &str, lens: &[usize]) -> usize {
+    let mut batch = SendBatch::new(256 << 10);
+    let sent: Vec<Vec<u8>> = lens.iter().enumerate().map(|(index, len)| datagram(index, *len)).collect();
+    for content in &sent {
+        add(&mut batch, to(ip, receiver), content);
+    }
+    let report = sender.send(&mut batch);
+    assert_eq!(report, SendReport { sent: lens.len(), ..SendReport::default() });
+    assert!(batch.is_empty());
+    let (found, runs) = receive(receiver, lens.len());
+    assert!(found.iter().map(|(_, content)| content).eq(&sent), "contents and order");
+    runs
+}
+
+#[test]
+fn runs_cross_loopback_whole() {
+    for (listen, ip) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
+        let (sender, receiver) = (bind(listen), bind(listen));
+        let lens = [[1452; 45].as_slice(), &[1452; 40], &[700], &[64; 30]].concat();
+        let runs = exchange(&sender, &receiver, ip, &lens);
+        if sender.gso() && receiver.gro() {
+            assert!(runs <= 5, "{runs} runs instead of 4");
+        }
+    }
+}
+
+#[test]
+fn without_offload_the_same_arrives_one_by_one() {
+    let config = UdpConfig { gso: false, gro: false, ..UdpConfig::new(address("127.0.0.1:0")) };
+    let sender = UdpSocket::bind(&config).expect("free");
+    let receiver = UdpSocket::bind(&config).expect("free");
+    assert_eq!(exchange(&sender, &receiver, "127.0.0.1", &[1000; 20]), 20);
+}
+
+#[test]
+fn an_answer_leaves_from_the_address_that_was_asked() {
+    for (server, client, ip) in [
+        ("[::]:0", "127.0.0.1:0", "127.0.0.5"),
+        ("0.0.0.0:0", "127.0.0.1:0", "127.0.0.5"),
+        ("[::]:0", "[::1]:0", "::1"),
+    ] {
+        let (server, client) = (bind(server), bind(client));
+        client.send_to(to(ip, &server), b"question").expect("loopback");
+        let (found, _) = receive(&server, 1);
+        let from = found[0].0;
+        assert_eq!(from.remote, client.local_addr(), "IPv4 is not mapped");
+        assert_eq!(from.local, Some(ip.parse().expect("an address")));
+        let mut batch = SendBatch::new(0);
+        add(&mut batch, from, b"answer one");
+        add(&mut batch, from, b"answer two");
+        assert_eq!(server.send(&mut batch).sent, 2);
+        let (answers, _) = receive(&client, 2);
+        assert_eq!(answers[1].1, b"answer two");
+        assert_eq!(answers[1].0.remote, to(ip, &server).remote);
+    }
+}
+
+#[test]
+fn a_local_address_that_is_gone_is_left_out() {
+    for (listen, ip, gone) in [
+        ("[::]:0", "127.0.0.1", "192.0.2.77"),
+        ("[::]:0", "::1", "2001:db8::77"),
+        ("0.0.0.0:0", "127.0.0.1", "192.0.2.77"),
+    ] {
+        let (sender, receiver) = (bind(listen), bind(listen));
+        let endpoint = Endpoint { local: Some(gone.parse().expect("an address")), ..to(ip, &receiver) };
+        let mut batch = SendBatch::new(0);
+        (0..3).for_each(|index| add(&mut batch, endpoint, &datagram(index, 100)));
+        let report = sender.send(&mut batch);
+        assert_eq!(report, SendReport { sent: 3, dropped: 0, stale_sources: 1 });
+        assert!(sender.gso(), "not the fault of segmentation");
+        receive(&receiver, 3);
+        sender.send_to(endpoint, b"control").expect("loopback");
+        receive(&receiver, 1);
+    }
+}
+
+#[test]
+fn a_datagram_that_cannot_be_sent_does_not_hold_up_the_others() {
+    let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let mut batch = SendBatch::new(256 << 10);
+    add(&mut batch, to("127.0.0.1", &receiver), b"before");
+    add(&mut batch, to("127.0.0.1", &receiver), &vec![0; 65_600]);
+    add(&mut batch, to("2001:db8::1", &receiver), b"no such family here");
+    add(&mut batch, to("127.0.0.1", &receiver), b"after");
+    assert_eq!(sender.send(&mut batch), SendReport { sent: 2, dropped: 2, stale_sources: 0 });
+    let (found, _) = receive(&receiver, 2);
+    assert_eq!(found[1].1, b"after");
+}
+
+#[test]
+fn a_closed_port_does_not_disturb_the_socket() {
+    let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let closed = {
+        let gone = bind("127.0.0.1:0");
+        to("127.0.0.1", &gone)
+    };
+    for _ in 0..10 {
+        let _ = sender.send_to(closed, b"nobody hears this");
+    }
+    exchange(&sender, &receiver, "127.0.0.1", &[100; 3]);
+    exchange(&receiver, &sender, "127.0.0.1", &[100; 3]);
+}
+
+#[test]
+fn an_empty_socket_yields_an_empty_batch() {
+    let socket = bind("127.0.0.1:0");
+    let mut batch = RecvBatch::new(0);
+    let report = socket.recv(&mut batch).expect("sound");
+    assert_eq!((report.datagrams, report.more, batch.received().len()), (0, false, 0));
+}
+
+#[test]
+fn a_batch_that_is_full_leaves_the_rest_in_the_socket() {
+    let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    for index in 0..4 {
+        sender.send_to(to("127.0.0.1", &receiver), &datagram(index, 1000)).expect("loopback");
+    }
+    let mut batch = RecvBatch::new(0);
+    for _ in 0..4 {
+        let report = receiver.recv(&mut batch).expect("sound");
+        assert_eq!((report.datagrams, report.more), (1, true));
+    }
+}
+
+#[test]
+fn errors_name_the_remedy() {
+    let first = bind("127.0.0.1:0");
+    let taken = UdpSocket::bind(&UdpConfig::new(first.local_addr())).expect_err("in use");
+    assert!(matches!(taken, UdpError::AddressInUse { .. }));
+    assert!(taken.to_string().contains(&format!("port {} is in use", first.local_addr().port())), "{taken}");
+    let foreign = UdpSocket::bind(&UdpConfig::new(address("192.0.2.1:0"))).expect_err("not ours");
+    assert!(matches!(foreign, UdpError::AddressNotAvailable { .. }));
+}
+
+#[test]
+fn queues_share_a_port_when_asked() {
+    let config = UdpConfig { reuse_port: true, ..UdpConfig::new(address("[::]:0")) };
+    let first = UdpSocket::bind(&config).expect("free");
+    let second = UdpConfig { listen: first.local_addr(), ..config };
+    assert_eq!(UdpSocket::bind(&second).expect("shared").local_addr(), first.local_addr());
+}
+
+#[test]
+fn root_gets_deep_buffers_and_marks() {
+    if !netns::is_root() {
+        return;
+    }
+    let config = UdpConfig { fwmark: Some(51_820), ..UdpConfig::on_port(0) };
+    let (receive, send) = UdpSocket::bind(&config).expect("root may").buffer_sizes().expect("known options");
+    assert!(receive >= 8 << 20 && send >= 8 << 20, "{receive} {send}");
+}
+
+#[test]
+fn datagrams_longer_than_the_path_mtu_are_fragmented_and_gso_stays_on() {
+    const NAME: &str = "datagrams_longer_than_the_path_mtu_are_fragmented_and_gso_stays_on";
+    if Namespace::enter(NAME).is_none() {
+        return;
+    }
+    Namespace::ip("link set lo up");
+    let (sender, receiver) = (bind("[::]:0"), bind("[::]:0"));
+    exchange(&sender, &receiver, "127.0.0.1", &[1452; 30]);
+    Namespace::ip("link set lo mtu 1300");
+    for ip in ["127.0.0.1", "::1"] {
+        exchange(&sender, &receiver, ip, &[1452; 30]);
+    }
+    Namespace::ip("link set lo mtu 65536");
+    assert!(sender.gso());
+    assert!(exchange(&sender, &receiver, "127.0.0.1", &[1452; 30]) <= 2 || !receiver.gro());
+}
