@@ -93,7 +93,7 @@ mod tests {
             let mut at = start;
             for step in steps {
                 at = (at + step).max(0);
-                prop_assert_eq!(window.accept(at as u64), model.accept(at as u64), "counter {}", at);
+                prop_assert_eq!(window.accept(at.cast_unsigned()), model.accept(at.cast_unsigned()), "counter {}", at);
             }
         }
     }
