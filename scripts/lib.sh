@@ -161,6 +161,7 @@ wait_until() {
 # cleanup_on_exit: call once, first. Whatever ends the script (the end, a failure, ^C, a TERM), nothing stays behind.
 cleanup_on_exit() {
   SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/vpn-lab-$LAB_ID.XXXXXX")
+  chmod 0711 "$SCRATCH"                                # passable, for the tests that run something as another user
   mkdir "$SCRATCH/log"
   trap 'report_error "$LINENO" "$BASH_COMMAND"' ERR
   trap finish EXIT

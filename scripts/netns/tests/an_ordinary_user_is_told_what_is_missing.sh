@@ -12,7 +12,6 @@ cp "$VPN_BIN_DIR/vpn-server" "$VPN_BIN_DIR/vpn-client" "$home"
 cp -r "$(dir_of gateway)/etc" "$home/etc"
 cp "$(client_toml laptop)" "$home"
 chown -R 65534:65534 "$home"
-chmod 0711 "$SCRATCH"
 as_nobody() {
   local node=$1; shift
   in_ns "$node" setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \
