@@ -179,7 +179,9 @@ finish() {
   trap - ERR EXIT
   trap '' INT TERM HUP                                 # a second ^C must not leave half of it behind
   set +e
-  if ((status != 0)); then
+  if ((status == 130 || status == 143)); then
+    warn "interrupted; removing what this run has made"
+  elif ((status != 0)); then
     show_logs
     if [[ -n ${LAB_KEEP_LOGS:-} ]]; then mkdir -p "$LAB_KEEP_LOGS"; cp -r "$SCRATCH"/log/. "$LAB_KEEP_LOGS"; fi
   fi

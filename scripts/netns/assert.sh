@@ -51,8 +51,8 @@ spawn_and_wait() {
   local got=0
   "$@" >"$SCRATCH/output" 2>&1 </dev/null &
   local pid=$!
-  wait_until 10 process_ended "$pid" || { kill -KILL "$pid"; got=124; }
-  wait "$pid" || { ((got)) || got=$?; }
+  wait_until 10 process_ended "$pid" || kill -KILL "$pid"        # then the status is 137
+  wait "$pid" || got=$?
   output=$(<"$SCRATCH/output")
   return "$got"
 }

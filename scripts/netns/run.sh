@@ -31,7 +31,7 @@ main() {
   done
   ((passed + failed)) || die "no test is called that"
   printf '\nnetwork namespace tests: %d passed, %d failed in %d s\n' "$passed" "$failed" $((SECONDS - started))
-  ((failed == 0))
+  if ((failed)); then exit 1; fi
 }
 
 selected() {

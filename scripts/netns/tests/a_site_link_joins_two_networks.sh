@@ -50,8 +50,8 @@ for node in gateway factory; do
   run_on $node "server-$node" vpn-server run -c "$(dir_of $node)/etc/server.toml"
 done
 
-capture middle factory
 expect_soon 15 "a host in the office reaches a host in the factory" ping_once office_host 10.2.0.2
+capture middle factory
 expect_ping factory_host 10.1.0.2 -p 706c61696e74657874                # the payload spells "plaintext"
 stop_capture middle
 expect_equal "nothing but UDP port $PORT passed the middle" 0 \
