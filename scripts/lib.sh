@@ -39,7 +39,7 @@ need_root() {
   ((EUID == 0)) && return
   command -v sudo >/dev/null || die "network namespaces need root, and sudo is not installed: run $0 as root"
   exec sudo -- env "PATH=$PATH" ${CARGO_HOME:+"CARGO_HOME=$CARGO_HOME"} ${VPN_BIN_DIR:+"VPN_BIN_DIR=$VPN_BIN_DIR"} \
-    "$0" "$@"
+    ${TEST_SECONDS:+"TEST_SECONDS=$TEST_SECONDS"} "$0" "$@"
 }
 
 # need_packages COMMAND:PACKAGE...: installs the packages whose command is missing; does nothing when all are there.
@@ -179,7 +179,7 @@ finish() {
   trap - ERR EXIT
   trap '' INT TERM HUP                                 # a second ^C must not leave half of it behind
   set +e
-  if ((status == 130 || status == 143)); then
+  if ((status == 130)); then
     warn "interrupted; removing what this run has made"
   elif ((status != 0)); then
     show_logs
