@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Without privileges both programs exit 4 and say what they need.
+# shellcheck source=scripts/netns/assert.sh
+source "$(dirname "$0")/../assert.sh"
+
+lab_up
+init_server
+add_client laptop
+home=$SCRATCH/nobody                                    # everything readable: what is missing is the privilege only
+mkdir -p "$home/run" "$home/state"
+cp "$VPN_BIN_DIR/vpn-server" "$VPN_BIN_DIR/vpn-client" "$home"
+cp -r "$(dir_of gateway)/etc" "$home/etc"
+cp "$(client_toml laptop)" "$home"
+chown -R 65534:65534 "$home"
+as_nobody() {
+  local node=$1; shift
+  in_ns "$node" setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \
+    env "VPN_RUN_DIR=$home/run" "VPN_STATE_DIR=$home/state" "$@"
+}
+
+expect_exit 4 "the server exits 4" as_nobody gateway "$home/vpn-server" run -c "$home/etc/server.toml"
+expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"
+expect_exit 4 "the client exits 4" as_nobody client "$home/vpn-client" up "$home/laptop.toml" --foreground
+expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"

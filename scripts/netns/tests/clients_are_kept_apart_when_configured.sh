@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# client_to_client = false: clients reach the gateway and the internet, but not each other.
+# shellcheck source=scripts/netns/assert.sh
+source "$(dirname "$0")/../assert.sh"
+
+lab_up
+add_client_node second
+init_server
+toml_set "$(server_toml)" gateway client_to_client false
+add_client laptop
+add_client phone
+start_server
+start_client laptop client
+start_client phone second
+wait_up client
+wait_up second
+
+expect_ping client $GATEWAY_INSIDE
+expect_ping client $WEB
+expect_no_ping client "$(address4_of phone)"
+expect_no_ping second "$(address4_of laptop)"
+expect_no_ping client "$(address6_of phone)"
