@@ -19,5 +19,7 @@
 
 pub mod asymmetric;
 pub mod base;
+pub mod gateway;
+pub mod journal;
 pub mod symmetric;
 pub mod wire;
