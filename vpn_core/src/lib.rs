@@ -21,5 +21,6 @@ pub mod asymmetric;
 pub mod base;
 pub mod gateway;
 pub mod journal;
+pub mod routes;
 pub mod symmetric;
 pub mod wire;

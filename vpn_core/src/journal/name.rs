@@ -40,6 +40,17 @@ impl InterfaceName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as part of an nftables identifier. Different names stay different: `_` is written as `__`, and other
+    /// characters that nftables does not know in identifiers as `_` and two hexadecimal digits.
+    pub fn to_identifier(&self) -> String {
+        let escape = |c: char| match c {
+            '_' => "__".to_owned(),
+            c if c.is_ascii_alphanumeric() => c.to_string(),
+            c => format!("_{:02x}", u32::from(c)), // ASCII, as `new` checks
+        };
+        self.0.chars().map(escape).collect()
+    }
 }
 
 impl fmt::Display for InterfaceName {
@@ -73,6 +84,14 @@ impl From<InterfaceName> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn different_names_have_different_identifiers() {
+        let identifier = |name: &str| InterfaceName::new(name).unwrap().to_identifier();
+        assert_eq!(identifier("vpn0"), "vpn0");
+        assert_eq!(identifier("a-b"), "a_2db");
+        assert_eq!(identifier("a_2db"), "a__2db");
+    }
 
     #[test]
     fn names_that_would_change_the_meaning_of_a_rule_or_a_path_are_refused() {
