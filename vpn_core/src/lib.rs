@@ -22,8 +22,11 @@ pub mod base;
 pub mod device;
 #[cfg(target_os = "linux")]
 pub mod engine;
+pub mod gateway;
 pub mod handshake;
+pub mod journal;
 pub mod local_tun;
+pub mod routes;
 pub mod routing;
 pub mod session;
 pub mod symmetric;

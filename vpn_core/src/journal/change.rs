@@ -1,0 +1,170 @@
+//! The changes to the system that can be undone.
+
+use core::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of `network`.
+    pub fn of(network: &IpNet) -> Self {
+        match network {
+            IpNet::V4(_) => Self::V4,
+            IpNet::V6(_) => Self::V6,
+        }
+    }
+
+    /// The program that edits this family's iptables rules.
+    pub fn iptables(self) -> &'static str {
+        match self {
+            Self::V4 => "iptables",
+            Self::V6 => "ip6tables",
+        }
+    }
+}
+
+/// A sysctl and its value. The key is the path below `/proc/sys`, with slashes: interface names may hold dots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SysctlValue {
+    /// For example `net/ipv4/ip_forward`.
+    pub key: String,
+    /// The value without surrounding space.
+    pub value: String,
+}
+
+/// What a policy rule of ours looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleSelector {
+    /// `not fwmark MARK`: everything but our own encrypted datagrams.
+    NotMark(u32),
+    /// `from all … suppress_prefixlength N`: results with a prefix of N bits or fewer are passed over.
+    SuppressPrefixLength(u8),
+}
+
+/// A policy routing rule, as `ip rule add` makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyRule {
+    /// The family that the rule is for.
+    pub family: Family,
+    /// The rule's place; lower numbers come first. Before main's 32766.
+    pub priority: u32,
+    /// What the rule matches or passes over.
+    pub selector: RuleSelector,
+    /// The table that it looks up.
+    pub table: u32,
+}
+
+impl fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { priority, table, .. } = self;
+        match self.selector {
+            RuleSelector::NotMark(mark) => write!(f, "{priority}: not from all fwmark {mark} lookup {table}"),
+            RuleSelector::SuppressPrefixLength(bits) => {
+                write!(f, "{priority}: from all lookup {table} suppress_prefixlength {bits}")
+            }
+        }
+    }
+}
+
+/// A route to a device without a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeviceRoute {
+    /// Where to; no host bits.
+    pub destination: IpNet,
+    /// The interface's name.
+    pub device: String,
+    /// The routing table; main is 254.
+    pub table: u32,
+}
+
+impl fmt::Display for DeviceRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dev {} table {}", self.destination, self.device, self.table)
+    }
+}
+
+/// A change to the system, with all that is needed to undo it.
+///
+/// Interface addresses are absent: they vanish with the TUN device, and that with the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Change {
+    /// A sysctl was set. Undone only where it still has our value and no other instance holds it.
+    Sysctl {
+        /// What we set.
+        set: SysctlValue,
+        /// The value before us (before all instances that hold the key).
+        previous: String,
+        /// Sysctls that the kernel changes along with this one, and their values before.
+        dependents: Vec<SysctlValue>,
+    },
+    /// An nftables table of ours.
+    NftTable {
+        /// The table's family: `inet`.
+        family: String,
+        /// The table's name.
+        name: String,
+    },
+    /// A rule in an iptables chain that is not ours.
+    IptablesRule {
+        /// iptables or ip6tables.
+        family: Family,
+        /// `filter`, `nat`, `mangle` or `raw`.
+        table: String,
+        /// The chain that holds the rule.
+        chain: String,
+        /// The rule's arguments.
+        rule: Vec<String>,
+    },
+    /// An iptables chain of ours. Undone after the rules that jump to it.
+    IptablesChain {
+        /// iptables or ip6tables.
+        family: Family,
+        /// `filter`, `nat`, `mangle` or `raw`.
+        table: String,
+        /// The chain's name.
+        chain: String,
+    },
+    /// A policy routing rule.
+    PolicyRule(PolicyRule),
+    /// A route to our device.
+    Route(DeviceRoute),
+    /// A firewall mark and the routing tables that go with it were taken by this instance: nothing to undo, but other
+    /// instances look for it.
+    Mark {
+        /// The mark.
+        mark: u32,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sysctl { set, previous, .. } => {
+                write!(f, "sysctl {} = {} (was {previous})", set.key, set.value)
+            }
+            Self::NftTable { family, name } => write!(f, "nftables table {family} {name}"),
+            Self::IptablesRule { family, table, chain, rule } => {
+                write!(f, "{} -t {table} -A {chain} {}", family.iptables(), rule.join(" "))
+            }
+            Self::IptablesChain { family, table, chain } => {
+                write!(f, "{} -t {table} -N {chain}", family.iptables())
+            }
+            Self::PolicyRule(rule) => write!(f, "policy rule {rule}"),
+            Self::Route(route) => write!(f, "route {route}"),
+            Self::Mark { mark } => write!(f, "firewall mark {mark}"),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What can go wrong with a journal.
+
+use std::{io, path::PathBuf};
+
+use super::{CommandError, InterfaceName};
+
+/// Why a journal could not be opened or written, or a change not undone.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Another instance has this interface.
+    #[error(
+        "interface {interface} belongs to another running instance (it holds {path}): \
+         stop that one, or configure another interface name"
+    )]
+    InUse {
+        /// The interface that both want.
+        interface: InterfaceName,
+        /// The locked journal.
+        path: PathBuf,
+    },
+    /// Others may write where the journal is: they could make us undo what we never did.
+    #[error("{path} can be written by others than its owner: chmod go-w {path}")]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The journal was damaged or written by a newer version. It is left as it is.
+    #[error(
+        "{path}, line {line}, cannot be read ({reason}): it lists changes to undo after a crash. \
+         Undo what it lists by hand (or reboot), then remove the file"
+    )]
+    Corrupt {
+        /// The journal.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Some changes could not be undone; they stay in the journal.
+    #[error(
+        "cannot undo {failures}; still listed in {path}: start again to retry, or undo by hand and remove the file"
+    )]
+    Undo {
+        /// The journal.
+        path: PathBuf,
+        /// Each change and why it failed.
+        failures: String,
+    },
+    /// A sysctl could not be read or set.
+    #[error("cannot {action} sysctl {key}: {source}{}", sysctl_hint(source))]
+    Sysctl {
+        /// `read` or `set`.
+        action: &'static str,
+        /// The path below `/proc/sys`.
+        key: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// No free firewall mark was found.
+    #[error(
+        "no free firewall mark and routing tables (tried {tried} ranges): see `ip rule`, remove what is unused"
+    )]
+    NoFreeMark {
+        /// How many ranges were looked at.
+        tried: u32,
+    },
+    /// A netlink request failed.
+    #[error("netlink: {0}")]
+    Netlink(#[source] io::Error),
+    /// A program failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+fn sysctl_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ": run as root (CAP_NET_ADMIN)",
+        io::ErrorKind::ReadOnlyFilesystem => ": /proc/sys is read-only in this container; set it on the host",
+        _ => "",
+    }
+}

@@ -1,0 +1,396 @@
+//! The journal on disk.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{
+    Change, InterfaceName, JournalError, SysctlValue,
+    format::{self, Contents, EntryId, SystemId},
+};
+
+/// The list of what one interface's instance has changed on this system.
+///
+/// Dropping a journal undoes what is outstanding and logs failures; [`Journal::close`] returns them.
+#[derive(Debug)]
+pub struct Journal {
+    interface: InterfaceName,
+    directory: PathBuf,
+    path: PathBuf,
+    file: File,
+    system: SystemId,
+    /// Bytes of complete lines in the file.
+    length: u64,
+    next: u64,
+    outstanding: Vec<(EntryId, Change)>,
+    /// Leave everything as it is on drop.
+    abandoned: bool,
+}
+
+/// While this lives no other instance compares or changes what the journals of a directory share.
+#[derive(Debug)]
+pub struct DirectoryLock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Journal {
+    /// Opens `directory/interface.journal`, creating both (0700, 0600), takes its lock, and undoes what a crashed
+    /// instance left.
+    ///
+    /// # Errors
+    /// [`JournalError::InUse`] where another instance has the interface; [`JournalError::Corrupt`] where the file
+    /// cannot be understood; [`JournalError::Undo`] where left changes could not be undone.
+    pub fn open(directory: &Path, interface: &InterfaceName) -> Result<Self, JournalError> {
+        make_private_directory(directory)?;
+        let path = directory.join(format!("{interface}.journal"));
+        let file = lock_file(&path, interface)?;
+        let contents = read(&file, &path)?;
+        let system = current_system();
+        let mut journal = Self {
+            interface: interface.clone(),
+            directory: directory.to_owned(),
+            path,
+            file,
+            system,
+            length: contents.complete as u64,
+            next: contents.next,
+            outstanding: Vec::new(),
+            abandoned: true,
+        };
+        journal.recover(contents)?;
+        journal.abandoned = false;
+        Ok(journal)
+    }
+
+    /// The interface that this journal is for.
+    pub fn interface(&self) -> &InterfaceName {
+        &self.interface
+    }
+
+    /// What is made and not undone, oldest first.
+    pub fn outstanding(&self) -> impl Iterator<Item = (EntryId, &Change)> {
+        self.outstanding.iter().map(|(id, change)| (*id, change))
+    }
+
+    /// Writes down a change that is about to be made. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; the change must then not be made.
+    pub fn record(&mut self, change: Change) -> Result<EntryId, JournalError> {
+        let id = EntryId(self.next);
+        self.record_all([change])?;
+        Ok(id)
+    }
+
+    /// [`Journal::record`] for many changes with one write and one sync.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; none of the changes must then be made.
+    pub fn record_all(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Result<Vec<EntryId>, JournalError> {
+        let entries: Vec<(EntryId, Change)> = (self.next..).map(EntryId).zip(changes).collect();
+        let text: String = entries.iter().map(|(id, change)| format::made(*id, change)).collect();
+        self.append(&text)?;
+        self.sync()?;
+        self.next += entries.len() as u64;
+        let ids = entries.iter().map(|(id, _)| *id).collect();
+        self.outstanding.extend(entries);
+        Ok(ids)
+    }
+
+    /// Undoes these entries, the newest first; those that are not outstanding are passed over.
+    ///
+    /// # Errors
+    /// [`JournalError::Undo`] names what could not be undone; it stays in the journal, the rest is undone.
+    pub fn undo(&mut self, ids: &[EntryId]) -> Result<(), JournalError> {
+        let mut kept = Vec::new();
+        let mut failures = Vec::new();
+        let mut undone = String::new();
+        while let Some((id, change)) = self.outstanding.pop() {
+            if !ids.contains(&id) {
+                kept.push((id, change));
+                continue;
+            }
+            match self.undo_change(&change) {
+                Ok(()) => {
+                    debug!(interface = %self.interface, %change, "undone");
+                    undone.push_str(&format::undone(id));
+                }
+                Err(error) => {
+                    failures.push(format!("{change}: {error}"));
+                    kept.push((id, change));
+                }
+            }
+        }
+        kept.reverse();
+        self.outstanding = kept;
+        // Not synced: an entry that reappears after a power cut is undone again, which does no harm.
+        self.append(&undone)?;
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(JournalError::Undo { path: self.path.clone(), failures: failures.join("; ") })
+    }
+
+    /// Undoes everything.
+    ///
+    /// # Errors
+    /// As [`Journal::undo`].
+    pub fn undo_all(&mut self) -> Result<(), JournalError> {
+        let ids: Vec<EntryId> = self.outstanding.iter().map(|(id, _)| *id).collect();
+        self.undo(&ids)
+    }
+
+    /// Undoes everything and removes the file.
+    ///
+    /// # Errors
+    /// As [`Journal::undo`]; the file then stays, and the next [`Journal::open`] tries again.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        self.abandoned = true;
+        self.finish()
+    }
+
+    /// Lets go of the file and changes nothing, as a crash would: the next [`Journal::open`] undoes everything.
+    pub fn abandon(mut self) {
+        self.abandoned = true;
+    }
+
+    /// Keeps other instances from comparing or changing what journals of this directory share.
+    ///
+    /// # Errors
+    /// [`JournalError::File`].
+    pub fn exclusive(&self) -> Result<DirectoryLock, JournalError> {
+        let failed = |source| JournalError::File { action: "lock", path: self.directory.clone(), source };
+        let directory = File::open(&self.directory).map_err(failed)?;
+        directory.lock().map_err(failed)?;
+        Ok(DirectoryLock(directory))
+    }
+
+    /// What the other journals of this directory hold outstanding in this boot and network namespace. Their owners may
+    /// be running or crashed. Hold [`Journal::exclusive`] while acting on the answer.
+    ///
+    /// # Errors
+    /// [`JournalError::File`] where the directory cannot be read. Journals that cannot be understood are logged.
+    pub fn held_by_others(&self) -> Result<Vec<Change>, JournalError> {
+        let failed = |source| JournalError::File { action: "read", path: self.directory.clone(), source };
+        let mut changes = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path == self.path || path.extension().is_none_or(|extension| extension != "journal") {
+                continue;
+            }
+            match fs::read(&path).map(|bytes| format::parse(&bytes)) {
+                Ok(Ok(contents)) if contents.system.as_ref() == Some(&self.system) => {
+                    changes.extend(contents.outstanding.into_iter().map(|(_, change)| change));
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err((line, reason))) => {
+                    warn!(path = %path.display(), line, reason, "unreadable journal ignored")
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => warn!(path = %path.display(), %error, "unreadable journal ignored"),
+            }
+        }
+        Ok(changes)
+    }
+
+    fn recover(&mut self, contents: Contents) -> Result<(), JournalError> {
+        let path = self.path.clone();
+        let failed = |source| JournalError::File { action: "truncate", path, source };
+        if contents.system.as_ref() == Some(&self.system) {
+            // A torn last line must not become the beginning of the next one.
+            self.file.set_len(self.length).map_err(failed)?;
+            self.outstanding = contents.outstanding;
+            if !self.outstanding.is_empty() {
+                let changes = self.outstanding.len();
+                info!(interface = %self.interface, changes, "undoing what an earlier run left behind");
+            }
+            return self.undo_all();
+        }
+        if !contents.outstanding.is_empty() {
+            let changes = contents.outstanding.len();
+            info!(interface = %self.interface, changes, "an earlier boot's or network namespace's changes are gone");
+        }
+        self.file.set_len(0).map_err(failed)?;
+        self.length = 0;
+        self.next = 0;
+        self.append(&format::header(&self.system))?;
+        self.sync()?;
+        sync_directory(&self.directory)
+    }
+
+    fn append(&mut self, text: &str) -> Result<(), JournalError> {
+        if let Err(source) = self.file.write_all(text.as_bytes()) {
+            // Half a line must not spoil the next one.
+            let _ = self.file.set_len(self.length);
+            return Err(JournalError::File { action: "write", path: self.path.clone(), source });
+        }
+        self.length += text.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), JournalError> {
+        let failed = |source| JournalError::File { action: "sync", path: self.path.clone(), source };
+        self.file.sync_data().map_err(failed)
+    }
+
+    fn finish(&mut self) -> Result<(), JournalError> {
+        self.undo_all()?;
+        // Still locked: an instance that waits for this file sees another inode afterwards and starts over.
+        fs::remove_file(&self.path).map_err(|source| JournalError::File {
+            action: "remove",
+            path: self.path.clone(),
+            source,
+        })?;
+        sync_directory(&self.directory)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Journal {
+    /// Sets a sysctl after writing down its present value; `dependents` are keys that the kernel changes along with
+    /// it and that are put back too. A value that is already in force is still recorded, so that another instance
+    /// that stops does not take it away.
+    ///
+    /// # Errors
+    /// [`JournalError::Sysctl`] where it cannot be read or set.
+    pub fn set_sysctl(
+        &mut self,
+        key: &str,
+        value: &str,
+        dependents: &[String],
+    ) -> Result<EntryId, JournalError> {
+        use super::sysctl;
+
+        let failed = |action| move |source| JournalError::Sysctl { action, key: key.to_owned(), source };
+        let _lock = self.exclusive()?;
+        let current = sysctl::read(key).map_err(failed("read"))?;
+        let inherited = self.held_by_others()?.into_iter().find_map(|change| match change {
+            Change::Sysctl { set, previous, dependents } if set.key == key && set.value == value => {
+                Some((previous, dependents))
+            }
+            _ => None,
+        });
+        let (previous, dependents) = inherited.unwrap_or_else(|| {
+            let present =
+                |key: &String| sysctl::read(key).ok().map(|value| SysctlValue { key: key.clone(), value });
+            (current.clone(), dependents.iter().filter_map(present).collect())
+        });
+        let set = SysctlValue { key: key.to_owned(), value: value.to_owned() };
+        let id = self.record(Change::Sysctl { set, previous, dependents })?;
+        if current != value {
+            sysctl::write(key, value).map_err(failed("set"))?;
+            info!(key, value, previous = current, "sysctl set");
+        }
+        Ok(id)
+    }
+
+    fn undo_change(&self, change: &Change) -> Result<(), JournalError> {
+        let Change::Sysctl { set, previous, dependents } = change else {
+            return super::undo::undo(change);
+        };
+        let _lock = self.exclusive()?;
+        let held = self
+            .held_by_others()?
+            .iter()
+            .any(|other| matches!(other, Change::Sysctl { set: theirs, .. } if theirs.key == set.key));
+        if held {
+            debug!(key = set.key, "another instance still needs this sysctl");
+            return Ok(());
+        }
+        super::undo::restore_sysctl(set, previous, dependents)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Journal {
+    fn undo_change(&self, _change: &Change) -> Result<(), JournalError> {
+        let source = io::Error::from(io::ErrorKind::Unsupported);
+        Err(JournalError::File { action: "undo a Linux change listed in", path: self.path.clone(), source })
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
+        if let Err(error) = self.finish() {
+            warn!(interface = %self.interface, %error, "the system is not as it was before");
+        }
+    }
+}
+
+fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
+    let failed = |action| move |source| JournalError::File { action, path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
+    let mode = fs::metadata(directory).map_err(failed("read"))?.permissions().mode();
+    if mode & 0o022 != 0 {
+        return Err(JournalError::NotPrivate { path: directory.to_owned() });
+    }
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        sync_directory(parent)?;
+    }
+    Ok(())
+}
+
+/// Opens and locks the file at `path`. The loop is for a file that its owner removes between our opening and locking
+/// it: the lock of a file without a name keeps nobody out.
+fn lock_file(path: &Path, interface: &InterfaceName) -> Result<File, JournalError> {
+    let failed = |action| move |source| JournalError::File { action, path: path.to_owned(), source };
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let file = options.open(path).map_err(failed("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(JournalError::InUse { interface: interface.clone(), path: path.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+        }
+        let ours = file.metadata().map_err(failed("read"))?;
+        match fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("read")(error)),
+        }
+    }
+}
+
+fn read(mut file: &File, path: &Path) -> Result<Contents, JournalError> {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|source| JournalError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    format::parse(&bytes).map_err(|(line, reason)| JournalError::Corrupt {
+        path: path.to_owned(),
+        line,
+        reason,
+    })
+}
+
+fn sync_directory(directory: &Path) -> Result<(), JournalError> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(|source| JournalError::File {
+        action: "sync",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
+fn current_system() -> SystemId {
+    SystemId {
+        boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        namespace: fs::read_link("/proc/thread-self/ns/net")
+            .map(|link| link.display().to_string())
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,41 @@
+//! Layer 5: what has been changed on this system, on disk before it is changed, so that a crash leaves nothing behind.
+//!
+//! One [`Journal`] per interface, `DIRECTORY/NAME.journal`, one JSON value a line. The discipline:
+//!
+//! 1. An entry is appended and synced to disk *before* its change is made.
+//! 2. Changes are undone in reverse order. Undoing is idempotent: what is already gone is not an error, so an entry
+//!    whose change was never made, or was undone by somebody else, does no harm.
+//! 3. When everything is undone the file is removed. A file that is found unlocked is from a crash, and
+//!    [`Journal::open`] undoes it before anything else happens.
+//!
+//! The open file is locked (`flock`), so a second instance for the same interface is refused. The kernel releases
+//! the lock with the process, however that ends.
+//!
+//! The journal names the boot and the network namespace in which it was written: changes of an earlier boot are gone
+//! with it, and undoing them could only break what the administrator has set up since.
+//!
+//! **Sysctls shared by instances.** Two interfaces on one host both want `net.ipv4.ip_forward = 1`. Their journals
+//! are the reference count: an instance that finds another journal holding the same key inherits the value from
+//! before *both*, and one that stops while another still holds the key leaves the value alone. The directory is
+//! locked for the moment in which the journals are compared. A crashed instance counts until it is started (and so
+//! recovered) again.
+
+mod change;
+mod command;
+mod error;
+mod format;
+mod log;
+mod name;
+#[cfg(target_os = "linux")]
+pub mod netlink;
+#[cfg(target_os = "linux")]
+pub mod sysctl;
+#[cfg(target_os = "linux")]
+mod undo;
+
+pub use change::{Change, DeviceRoute, Family, PolicyRule, RuleSelector, SysctlValue};
+pub use command::{CommandError, installed, run};
+pub use error::JournalError;
+pub use format::{EntryId, SystemId};
+pub use log::{DirectoryLock, Journal};
+pub use name::{InterfaceName, InterfaceNameError};

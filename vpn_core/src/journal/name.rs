@@ -1,0 +1,105 @@
+//! Names of network interfaces, checked once: they end up in rule text, file names and sysctl paths.
+
+use core::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Longest interface name in bytes: Linux's `IFNAMSIZ` without the terminating zero.
+const MAX_NAME_BYTES: usize = 15;
+
+/// A network interface's name: 1 to 15 bytes of letters, digits, `_`, `.`, `-`, and not `.` or `..`.
+///
+/// Linux itself allows nearly every byte. These are the names that mean the same in nftables and iptables text (where
+/// `*` and `+` are wildcards and quotes end a string), in a path and in a log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceName(String);
+
+/// Why a name cannot be an interface's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a usable interface name: use 1 to 15 letters, digits, '_', '.' or '-'")]
+pub struct InterfaceNameError(String);
+
+impl InterfaceName {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// [`InterfaceNameError`] where the name is empty, longer than 15 bytes or has other characters.
+    pub fn new(name: impl Into<String>) -> Result<Self, InterfaceNameError> {
+        let name = name.into();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let usable = (1..=MAX_NAME_BYTES).contains(&name.len())
+            && name.chars().all(allowed)
+            && name != "."
+            && name != ".."
+            && !name.starts_with('-');
+        if usable { Ok(Self(name)) } else { Err(InterfaceNameError(name)) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as part of an nftables identifier. Different names stay different: `_` is written as `__`, and other
+    /// characters that nftables does not know in identifiers as `_` and two hexadecimal digits.
+    pub fn to_identifier(&self) -> String {
+        let escape = |c: char| match c {
+            '_' => "__".to_owned(),
+            c if c.is_ascii_alphanumeric() => c.to_string(),
+            c => format!("_{:02x}", u32::from(c)), // ASCII, as `new` checks
+        };
+        self.0.chars().map(escape).collect()
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = InterfaceNameError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for InterfaceName {
+    type Error = InterfaceNameError;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::new(name)
+    }
+}
+
+impl From<InterfaceName> for String {
+    fn from(name: InterfaceName) -> Self {
+        name.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_names_have_different_identifiers() {
+        let identifier = |name: &str| InterfaceName::new(name).unwrap().to_identifier();
+        assert_eq!(identifier("vpn0"), "vpn0");
+        assert_eq!(identifier("a-b"), "a_2db");
+        assert_eq!(identifier("a_2db"), "a__2db");
+    }
+
+    #[test]
+    fn names_that_would_change_the_meaning_of_a_rule_or_a_path_are_refused() {
+        for bad in ["", ".", "..", "a/b", "vpn+", "vpn*", "a b", "a\"b", "-i", "sixteen-bytes-xx", "é"] {
+            assert!(InterfaceName::new(bad).is_err(), "{bad:?}");
+        }
+        for good in ["vpn0", "eth0.100", "wg-site_1", "fifteen-bytes-x"] {
+            assert!(InterfaceName::new(good).is_ok(), "{good:?}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Undoing one change. What is already gone is not an error.
+
+use super::{Change, CommandError, Family, JournalError, SysctlValue, netlink::Netlink, run, sysctl};
+
+/// How long iptables waits for another program's lock, in seconds.
+const IPTABLES_WAIT: &str = "5";
+
+/// Undoes everything but sysctls, which need to know about the other journals.
+pub(super) fn undo(change: &Change) -> Result<(), JournalError> {
+    match change {
+        Change::Sysctl { .. } | Change::Mark { .. } => Ok(()),
+        // `add` first, so that `delete` finds a table; one batch, so nobody sees the empty one.
+        Change::NftTable { family, name } => {
+            let text = format!("add table {family} {name}\ndelete table {family} {name}\n");
+            run("nft", &["-f", "-"], Some(&text))?;
+            Ok(())
+        }
+        Change::IptablesRule { family, table, chain, rule } => {
+            let rule: Vec<&str> = rule.iter().map(String::as_str).collect();
+            // More than one copy only after a crash of iptables itself; each pass removes one.
+            while iptables_has(*family, table, &[&["-C", chain], &rule[..]].concat())? {
+                iptables(*family, table, &[&["-D", chain], &rule[..]].concat())?;
+            }
+            Ok(())
+        }
+        Change::IptablesChain { family, table, chain } => {
+            if iptables_has(*family, table, &["-n", "-L", chain])? {
+                iptables(*family, table, &["-F", chain])?;
+                iptables(*family, table, &["-X", chain])?;
+            }
+            Ok(())
+        }
+        Change::PolicyRule(rule) => {
+            Netlink::open().and_then(|mut netlink| netlink.remove_rule(rule)).map_err(JournalError::Netlink)
+        }
+        Change::Route(route) => {
+            Netlink::open().and_then(|mut netlink| netlink.remove_route(route)).map_err(JournalError::Netlink)
+        }
+    }
+}
+
+/// Puts a sysctl and those that the kernel changed along with it back, where `set` is still in force.
+pub(super) fn restore_sysctl(
+    set: &SysctlValue,
+    previous: &str,
+    dependents: &[SysctlValue],
+) -> Result<(), JournalError> {
+    // Not there: the interface has gone. Another value: somebody has decided otherwise since.
+    if !sysctl::read(&set.key).is_ok_and(|current| current == set.value) || previous == set.value {
+        return Ok(());
+    }
+    write(&set.key, previous)?;
+    for dependent in dependents {
+        if sysctl::read(&dependent.key).is_ok_and(|current| current != dependent.value) {
+            write(&dependent.key, &dependent.value)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(key: &str, value: &str) -> Result<(), JournalError> {
+    sysctl::write(key, value).map_err(|source| JournalError::Sysctl {
+        action: "set",
+        key: key.to_owned(),
+        source,
+    })
+}
+
+fn iptables(family: Family, table: &str, arguments: &[&str]) -> Result<String, CommandError> {
+    run(family.iptables(), &[&["-w", IPTABLES_WAIT, "-t", table], arguments].concat(), None)
+}
+
+/// Asks iptables a question that it answers with its exit status.
+fn iptables_has(family: Family, table: &str, question: &[&str]) -> Result<bool, CommandError> {
+    match iptables(family, table, question) {
+        Ok(_) => Ok(true),
+        Err(CommandError::Failed { stderr, .. }) if !stderr.contains("not permitted") => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,171 @@
+//! Bringing the tunnel interface up.
+
+use std::{io, net::IpAddr};
+
+use ipnet::IpNet;
+use rtnetlink::{
+    packet_core::{NLM_F_CREATE, NLM_F_EXCL},
+    packet_route::{
+        RouteNetlinkMessage,
+        address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+        link::{LinkAttribute, LinkFlags, LinkMessage},
+    },
+};
+use tracing::{debug, warn};
+
+use super::RouteError;
+use crate::journal::{
+    Family, InterfaceName,
+    netlink::{Netlink, address_family},
+    sysctl,
+};
+
+/// IPv6's smallest MTU in bytes (RFC 8200, 5).
+const IPV6_MINIMUM_MTU: u32 = 1280;
+/// Packets that wait in the TUN queue while the engine is busy; Linux gives a TUN 500.
+const TX_QUEUE_PACKETS: u32 = 1000;
+/// Segments the kernel may put into one TUN read: what fits one UDP GSO send of full-sized datagrams (64 KiB).
+const GSO_MAX_SEGMENTS: u32 = 45;
+
+/// How the tunnel interface is to be.
+#[derive(Clone, Debug)]
+pub struct InterfaceSetup {
+    /// The interface; it must exist.
+    pub name: InterfaceName,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Addresses with the prefixes of their networks.
+    pub addresses: Vec<IpNet>,
+}
+
+impl InterfaceSetup {
+    /// Sets the MTU, adds the addresses and brings the link up. What is there already is left alone. Queue length and
+    /// segment limit are set where the kernel lets us. Not journalled: all of it vanishes with the device.
+    ///
+    /// # Errors
+    /// [`RouteError`], naming what failed. IPv6 addresses on a host without IPv6 are passed over with a warning where
+    /// there is an IPv4 address.
+    pub fn apply(&self) -> Result<(), RouteError> {
+        self.check()?;
+        let name = self.name.as_str();
+        let mut netlink = Netlink::open()
+            .map_err(|source| RouteError::kernel("open a netlink socket".into(), name, source))?;
+        let index = netlink
+            .interface_index(name)
+            .map_err(|source| RouteError::kernel(format!("look up interface {name}"), name, source))?;
+        let addresses = self.usable_addresses()?;
+
+        self.set_link(&mut netlink, index, LinkAttribute::Mtu(self.mtu)).map_err(|source| {
+            RouteError::kernel(format!("set the MTU of {name} to {}", self.mtu), name, source)
+        })?;
+        for wish in [LinkAttribute::TxQueueLen(TX_QUEUE_PACKETS), LinkAttribute::GsoMaxSegs(GSO_MAX_SEGMENTS)]
+        {
+            if let Err(error) = self.set_link(&mut netlink, index, wish.clone()) {
+                debug!(interface = name, ?wish, %error, "not set; only throughput depends on it");
+            }
+        }
+        for address in addresses {
+            match add_address(&mut netlink, index, address) {
+                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                    return Err(RouteError::BadAddress { address, reason: "the kernel refuses it" });
+                }
+                result => result
+                    .map_err(|source| RouteError::kernel(format!("add {address} to {name}"), name, source))?,
+            }
+        }
+        self.bring_up(&mut netlink, index)
+            .map_err(|source| RouteError::kernel(format!("bring {name} up"), name, source))
+    }
+
+    fn check(&self) -> Result<(), RouteError> {
+        for &address in &self.addresses {
+            let reason = match address.addr() {
+                ip if ip.is_unspecified() => "it is unspecified",
+                ip if ip.is_multicast() => "it is a multicast address",
+                ip if ip.is_loopback() => "it is a loopback address",
+                IpAddr::V4(ip) if ip.is_broadcast() => "it is the broadcast address",
+                IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => "it is IPv4-mapped",
+                IpAddr::V4(_) | IpAddr::V6(_) => continue,
+            };
+            return Err(RouteError::BadAddress { address, reason });
+        }
+        let has_ipv6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
+        if has_ipv6 && self.mtu < IPV6_MINIMUM_MTU {
+            return Err(RouteError::MtuTooSmall { mtu: self.mtu, minimum: IPV6_MINIMUM_MTU });
+        }
+        Ok(())
+    }
+
+    fn usable_addresses(&self) -> Result<Vec<IpNet>, RouteError> {
+        let (v6, v4): (Vec<IpNet>, Vec<IpNet>) =
+            self.addresses.iter().copied().partition(|address| address.addr().is_ipv6());
+        if v6.is_empty() || ipv6_is_on(&self.name) {
+            return Ok(self.addresses.clone());
+        }
+        if v4.is_empty() {
+            return Err(RouteError::Ipv6Disabled { interface: self.name.to_string() });
+        }
+        warn!(interface = %self.name, "IPv6 is disabled on this host: the tunnel's IPv6 addresses are left out");
+        Ok(v4)
+    }
+
+    fn set_link(&self, netlink: &mut Netlink, index: u32, attribute: LinkAttribute) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(attribute);
+        netlink.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
+    }
+
+    fn bring_up(&self, netlink: &mut Netlink, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        netlink.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
+    }
+}
+
+/// Whether the interface can have IPv6 addresses and routes.
+pub(super) fn ipv6_is_on(interface: &InterfaceName) -> bool {
+    sysctl::read(&format!("net/ipv6/conf/{interface}/disable_ipv6")).is_ok_and(|value| value == "0")
+}
+
+fn add_address(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<()> {
+    let mut message = AddressMessage::default();
+    message.header.family = address_family(Family::of(&address));
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = index;
+    message.header.scope = AddressScope::Universe;
+    message.attributes.push(AddressAttribute::Local(address.addr()));
+    message.attributes.push(AddressAttribute::Address(address.addr()));
+    if address.addr().is_ipv6() {
+        // A tunnel has no neighbours that could have the same address; without this it is unusable for a second.
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    netlink.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(address: &str, mtu: u32) -> InterfaceSetup {
+        InterfaceSetup {
+            name: InterfaceName::new("vpn0").unwrap(),
+            mtu,
+            addresses: vec![address.parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn impossible_addresses_are_named_before_anything_is_changed() {
+        for bad in ["0.0.0.0/8", "224.0.0.1/24", "127.0.0.1/8", "::/64", "ff02::1/64", "::ffff:10.0.0.1/120"]
+        {
+            let error = setup(bad, 1420).check().unwrap_err().to_string();
+            assert!(error.contains(bad), "{error}");
+        }
+        assert!(setup("10.66.0.1/16", 576).check().is_ok());
+        assert!(matches!(setup("fd66::1/64", 1200).check(), Err(RouteError::MtuTooSmall { .. })));
+    }
+}

@@ -1,0 +1,109 @@
+//! Firewall marks, and the routing tables and rule priorities that go with them.
+
+#[cfg(target_os = "linux")]
+use crate::journal::{
+    Change, Family, Journal, JournalError,
+    netlink::{Netlink, table_of_route, table_of_rule},
+};
+
+/// The first mark. wg-quick uses 51820 and counts up.
+const FIRST: u32 = 52_000;
+/// Marks lie this far apart: one table for each prefix length, 0 to 128, in round numbers.
+const RANGE: u32 = 200;
+/// How many instances one host can have.
+const RANGES: u32 = 64;
+/// The first mark's rules have the priorities from here on; each later mark's stand before those of the earlier.
+/// All before main (32766), and leaving the lower half to the administrator, whose rules so come first.
+const FIRST_PRIORITY: u32 = 31_000;
+/// Room for two rules per prefix length.
+const PRIORITIES: u32 = 300;
+
+/// The mark (`SO_MARK`) of an instance's own UDP sockets. Set it on them before routes are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RoutingMark(u32);
+
+impl RoutingMark {
+    /// The first instance's mark; [`reserve_mark`] finds a free one.
+    pub const FIRST: Self = Self(FIRST);
+
+    /// The value for `SO_MARK`.
+    pub fn value(self) -> u32 {
+        self.0
+    }
+
+    /// The table for routes whose prefixes are this many bits long.
+    pub(super) fn table(self, bits: u8) -> u32 {
+        self.0 + u32::from(bits)
+    }
+
+    /// The priority of the first of the two rules for this prefix length: longer ones come first.
+    pub(super) fn priority(self, bits: u8) -> u32 {
+        let range = (self.0 - FIRST) / RANGE;
+        FIRST_PRIORITY - PRIORITIES * range + 2 * (128 - u32::from(bits.min(128)))
+    }
+
+    fn candidates() -> impl Iterator<Item = Self> {
+        (0..RANGES).map(|range| Self(FIRST + RANGE * range))
+    }
+
+    fn owns_table(self, table: u32) -> bool {
+        (self.0..self.0 + RANGE).contains(&table)
+    }
+}
+
+/// The first mark that neither another instance's journal nor a rule or route of anybody's uses. The journal keeps it:
+/// asking again gives the same.
+///
+/// # Errors
+/// [`JournalError::NoFreeMark`]; [`JournalError::Netlink`]; [`JournalError::File`].
+#[cfg(target_os = "linux")]
+pub fn reserve_mark(journal: &mut Journal) -> Result<RoutingMark, JournalError> {
+    let own = journal.outstanding().find_map(|(_, change)| match change {
+        Change::Mark { mark } => RoutingMark::candidates().find(|candidate| candidate.0 == *mark),
+        _ => None,
+    });
+    if let Some(own) = own {
+        return Ok(own);
+    }
+    let _lock = journal.exclusive()?;
+    let mut tables = Vec::new();
+    for change in journal.held_by_others()? {
+        if let Change::Mark { mark } = change {
+            tables.push(mark);
+        }
+    }
+    let mut netlink = Netlink::open().map_err(JournalError::Netlink)?;
+    for family in [Family::V4, Family::V6] {
+        tables.extend(netlink.rules(family).map_err(JournalError::Netlink)?.iter().map(table_of_rule));
+        tables.extend(netlink.routes(family).map_err(JournalError::Netlink)?.iter().map(table_of_route));
+    }
+    let free = RoutingMark::candidates()
+        .find(|candidate| !tables.iter().any(|table| candidate.owns_table(*table)))
+        .ok_or(JournalError::NoFreeMark { tried: RANGES })?;
+    journal.record(Change::Mark { mark: free.0 })?;
+    Ok(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_instances_share_tables_or_priorities_and_all_rules_stand_before_main() {
+        let mut tables = Vec::new();
+        let mut priorities = Vec::new();
+        for mark in RoutingMark::candidates() {
+            for bits in 0..=128 {
+                tables.push(mark.table(bits));
+                priorities.extend([mark.priority(bits), mark.priority(bits) + 1]);
+            }
+        }
+        let count = tables.len();
+        tables.sort_unstable();
+        tables.dedup();
+        priorities.sort_unstable();
+        priorities.dedup();
+        assert_eq!((tables.len(), priorities.len()), (count, 2 * count));
+        assert!(priorities[0] > 0 && *priorities.last().unwrap() < 32_766);
+    }
+}

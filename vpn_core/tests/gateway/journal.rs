@@ -1,0 +1,160 @@
+//! The journal: locks, damage, crashes, sysctls.
+
+use std::{fs, path::Path};
+
+use vpn_core::journal::{Change, InterfaceName, Journal, JournalError, sysctl};
+
+use crate::namespace::inside;
+
+const KEY: &str = "net/ipv4/ip_forward";
+
+fn open(directory: &Path, interface: &str) -> Journal {
+    Journal::open(directory, &InterfaceName::new(interface).unwrap()).unwrap()
+}
+
+fn mark() -> Change {
+    Change::Mark { mark: 52000 }
+}
+
+#[test]
+fn a_second_instance_is_refused_until_the_first_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = InterfaceName::new("vpn0").unwrap();
+    let first = open(directory.path(), "vpn0");
+    let error = Journal::open(directory.path(), &name).unwrap_err();
+    assert!(matches!(error, JournalError::InUse { .. }), "{error}");
+    let other = open(directory.path(), "vpn1");
+    first.close().unwrap();
+    other.close().unwrap();
+    assert!(Journal::open(directory.path(), &name).is_ok());
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        0,
+        "closed and dropped journals leave no file"
+    );
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off_and_the_rest_is_undone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpn0.journal");
+    let mut journal = open(directory.path(), "vpn0");
+    journal.record(mark()).unwrap();
+    journal.abandon();
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("{\"made\":{\"id\":1,\"cha");
+    fs::write(&path, text).unwrap();
+    let mut journal = open(directory.path(), "vpn0");
+    assert_eq!(journal.outstanding().count(), 0);
+    journal.record(mark()).unwrap();
+    journal.abandon();
+    let journal = open(directory.path(), "vpn0");
+    journal.close().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_damaged_journal_is_an_error_that_names_it_and_the_file_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpn0.journal");
+    let mut journal = open(directory.path(), "vpn0");
+    journal.record(mark()).unwrap();
+    journal.abandon();
+    let damaged = fs::read_to_string(&path).unwrap().replace("made", "\u{1}");
+    fs::write(&path, &damaged).unwrap();
+    let error = Journal::open(directory.path(), &InterfaceName::new("vpn0").unwrap()).unwrap_err();
+    assert!(error.to_string().contains(&format!("{}, line 2", path.display())), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+}
+
+#[test]
+fn a_directory_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Journal::open(directory.path(), &InterfaceName::new("vpn0").unwrap()).unwrap_err();
+    assert!(matches!(error, JournalError::NotPrivate { .. }), "{error}");
+}
+
+#[test]
+fn files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("vpn");
+    let _journal = open(&directory, "vpn0");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&directory), mode(&directory.join("vpn0.journal"))), (0o700, 0o600));
+}
+
+#[test]
+fn a_sysctl_is_put_back_after_a_crash() {
+    if !inside("journal::a_sysctl_is_put_back_after_a_crash", &[]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path(), "vpn0");
+    journal.set_sysctl(KEY, "1", &[]).unwrap();
+    assert_eq!(sysctl::read(KEY).unwrap(), "1");
+    journal.abandon();
+    let journal = open(directory.path(), "vpn0");
+    assert_eq!(sysctl::read(KEY).unwrap(), "0");
+    assert_eq!(journal.outstanding().count(), 0);
+}
+
+#[test]
+fn a_sysctl_that_somebody_set_since_is_left_alone() {
+    if !inside("journal::a_sysctl_that_somebody_set_since_is_left_alone", &[]) {
+        return;
+    }
+    let key = "net/ipv4/conf/all/rp_filter";
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path(), "vpn0");
+    journal.set_sysctl(key, "1", &[]).unwrap();
+    sysctl::write(key, "2").unwrap();
+    journal.close().unwrap();
+    assert_eq!(sysctl::read(key).unwrap(), "2");
+}
+
+#[test]
+fn a_sysctl_of_two_instances_stays_until_both_have_stopped() {
+    if !inside("journal::a_sysctl_of_two_instances_stays_until_both_have_stopped", &[]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for first_crashes in [false, true] {
+        let mut first = open(directory.path(), "vpn0");
+        first.set_sysctl(KEY, "1", &[]).unwrap();
+        let mut second = open(directory.path(), "vpn1");
+        second.set_sysctl(KEY, "1", &[]).unwrap();
+        if first_crashes {
+            first.abandon();
+            open(directory.path(), "vpn0").close().unwrap();
+        } else {
+            first.close().unwrap();
+        }
+        assert_eq!(sysctl::read(KEY).unwrap(), "1", "the second needs it");
+        second.close().unwrap();
+        assert_eq!(sysctl::read(KEY).unwrap(), "0", "the second inherited the value from before both");
+    }
+}
+
+#[test]
+fn changes_of_an_earlier_boot_are_not_undone() {
+    if !inside("journal::changes_of_an_earlier_boot_are_not_undone", &[]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path(), "vpn0");
+    journal.set_sysctl(KEY, "1", &[]).unwrap();
+    journal.abandon();
+    let path = directory.path().join("vpn0.journal");
+    let boot = sysctl::read("kernel/random/boot_id").unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(&boot));
+    fs::write(&path, text.replace(&boot, "another")).unwrap();
+    // Since that boot the administrator wants forwarding.
+    open(directory.path(), "vpn0").close().unwrap();
+    assert_eq!(sysctl::read(KEY).unwrap(), "1");
+}
