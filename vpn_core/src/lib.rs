@@ -19,5 +19,6 @@
 
 pub mod asymmetric;
 pub mod base;
+pub mod config;
 pub mod symmetric;
 pub mod wire;
