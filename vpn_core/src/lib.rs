@@ -19,6 +19,10 @@
 
 pub mod asymmetric;
 pub mod base;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod node;
 pub mod symmetric;
 pub mod wire;
