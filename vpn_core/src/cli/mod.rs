@@ -1,6 +1,7 @@
 //! Layer 7: what the command lines of both programs share.
 
 mod arguments;
+mod check;
 mod exit;
 mod keys;
 mod output;
@@ -8,6 +9,7 @@ mod shared;
 mod status;
 
 pub use arguments::{Color, GlobalArgs, LogFormat};
+pub use check::check;
 pub use exit::{ExitStatus, NotConnected, Usage, run};
 pub use keys::random_secret;
 pub use output::{OutputError, print};
