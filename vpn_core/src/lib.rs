@@ -19,6 +19,10 @@
 
 pub mod asymmetric;
 pub mod base;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod config;
+pub mod control;
 pub mod device;
 #[cfg(target_os = "linux")]
 pub mod engine;
@@ -26,6 +30,8 @@ pub mod gateway;
 pub mod handshake;
 pub mod journal;
 pub mod local_tun;
+#[cfg(target_os = "linux")]
+pub mod node;
 pub mod routes;
 pub mod routing;
 pub mod session;

@@ -1,2 +1,108 @@
-//! Placeholder of the skeleton.
-fn main() {}
+//! `vpn-server`: a gateway for many clients and site links. Only the command line is here.
+
+mod address;
+mod client;
+mod init;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode, time::SystemTime};
+use vpn_core::{
+    cli::{self, GlobalArgs, SharedCommand, StatusArgs},
+    config::{Config, Role},
+    control::ControlClient,
+    node::{self, NodeOptions},
+};
+
+const DEFAULT_CONFIG: &str = "/etc/vpn/server.toml";
+
+/// Gateway for many clients and site links of the post-quantum hybrid VPN
+#[derive(Parser)]
+#[command(name = "vpn-server", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Examples:
+  vpn-server init --endpoint vpn.example.org:51820
+  vpn-server client add alice --out alice.toml
+  vpn-server run
+  vpn-server status --watch
+
+Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 not permitted.")]
+struct Arguments {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an identity and a configuration; never overwrites
+    #[command(after_help = "Examples:
+  vpn-server init --endpoint vpn.example.org:51820
+  vpn-server init --dir ./lab --pool 10.9.0.0/24 --endpoint 192.0.2.1:51820")]
+    Init(init::InitArgs),
+    /// Run in the foreground until stopped; SIGHUP reloads
+    #[command(after_help = "Examples:\n  vpn-server run\n  vpn-server run -c ./lab/server.toml -v")]
+    Run,
+    /// Say what is wrong with the configuration, with file and line
+    #[command(after_help = "Examples:\n  vpn-server check\n  vpn-server check --json -c ./lab/server.toml")]
+    Check,
+    /// Have the running server read its configuration again
+    #[command(after_help = "Example:\n  vpn-server check && vpn-server reload")]
+    Reload,
+    /// Show the running server and its peers
+    #[command(
+        after_help = "Examples:\n  vpn-server status\n  vpn-server status --json | jq '.peers[].state'"
+    )]
+    Status(StatusArgs),
+    /// Add, list and remove clients
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    #[command(flatten)]
+    Shared(SharedCommand),
+}
+
+fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    cli::run(|| {
+        global.start_logging();
+        run(&global, command)
+    })
+}
+
+fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
+    let file = global.config_or(DEFAULT_CONFIG);
+    let load = move || Config::load(&file, Role::Server, SystemTime::now());
+    match command {
+        Command::Init(args) => init::init(&args),
+        Command::Run => {
+            let options = NodeOptions { run_folder: global.run_dir.clone() };
+            Ok(node::run(&load, Role::Server, &options)?)
+        }
+        Command::Check => cli::check(global, load()),
+        Command::Reload => {
+            let notes = running(global)?.reload()?;
+            cli::print(notes.iter().fold("reloaded\n".to_owned(), |text, note| text + note + "\n"))?;
+            Ok(())
+        }
+        Command::Status(args) => cli::show_status(global, &running(global)?, args),
+        Command::Client(command) => client::run(global, &global.config_or(DEFAULT_CONFIG), command),
+        Command::Shared(command) => command.run(Arguments::command()),
+    }
+}
+
+/// The server that the configuration file names, running or not.
+fn running(global: &GlobalArgs) -> anyhow::Result<ControlClient> {
+    let file: PathBuf = global.config_or(DEFAULT_CONFIG);
+    let name = Config::interface_name(&file).context("which interface is not known")?;
+    Ok(global.control(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

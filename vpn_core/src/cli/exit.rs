@@ -1,0 +1,94 @@
+//! From errors to exit statuses.
+
+use super::OutputError;
+use crate::control::ControlError;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+/// The exit statuses that scripts rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// 0: done.
+    Done = 0,
+    /// 1: failed.
+    Failed = 1,
+    /// 2: wrong usage (clap's own status as well).
+    Usage = 2,
+    /// 3: the node is not running, or not connected.
+    NotConnected = 3,
+    /// 4: not permitted.
+    NotPermitted = 4,
+}
+
+/// The command line does not say what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The node runs, but reached nobody; or it does not run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotConnected(pub String);
+
+/// Runs a program's commands and tells the shell how it went. Errors are printed with their causes.
+pub fn run(commands: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    let status = match commands() {
+        Ok(()) => ExitStatus::Done,
+        Err(error) => {
+            let status = ExitStatus::of(&error);
+            if status != ExitStatus::Done {
+                // Nobody is left to tell if this fails.
+                let _ = writeln!(io::stderr(), "error: {error:#}");
+            }
+            status
+        }
+    };
+    ExitCode::from(status as u8)
+}
+
+impl ExitStatus {
+    /// What an error means for the shell.
+    pub fn of(error: &anyhow::Error) -> Self {
+        for cause in error.chain() {
+            if let Some(OutputError::Closed) = cause.downcast_ref() {
+                // `| head` has seen enough.
+                return Self::Done;
+            }
+            if cause.is::<Usage>() {
+                return Self::Usage;
+            }
+            if cause.is::<NotConnected>() || matches!(cause.downcast_ref(), Some(ControlError::NotRunning(_)))
+            {
+                return Self::NotConnected;
+            }
+            let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+            if matches!(cause.downcast_ref(), Some(ControlError::NotPermitted(_)))
+                || cause.downcast_ref::<io::Error>().is_some_and(denied)
+            {
+                return Self::NotPermitted;
+            }
+        }
+        Self::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn every_kind_of_error_has_its_exit_status_behind_any_context() {
+        let status =
+            |error: anyhow::Error| ExitStatus::of(&Err::<(), _>(error).context("while").expect_err("error"));
+        assert_eq!(status(anyhow::anyhow!("x")), ExitStatus::Failed);
+        assert_eq!(status(Usage("x".into()).into()), ExitStatus::Usage);
+        assert_eq!(status(NotConnected("x".into()).into()), ExitStatus::NotConnected);
+        assert_eq!(status(ControlError::NotRunning("x".into()).into()), ExitStatus::NotConnected);
+        assert_eq!(status(ControlError::NotPermitted("x".into()).into()), ExitStatus::NotPermitted);
+        assert_eq!(status(io::Error::from(io::ErrorKind::PermissionDenied).into()), ExitStatus::NotPermitted);
+        assert_eq!(status(OutputError::Closed.into()), ExitStatus::Done);
+    }
+}

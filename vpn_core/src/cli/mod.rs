@@ -1,0 +1,17 @@
+//! Layer 7: what the command lines of both programs share.
+
+mod arguments;
+mod check;
+mod exit;
+mod keys;
+mod output;
+mod shared;
+mod status;
+
+pub use arguments::{Color, GlobalArgs, LogFormat};
+pub use check::check;
+pub use exit::{ExitStatus, NotConnected, Usage, run};
+pub use keys::random_secret;
+pub use output::{OutputError, print};
+pub use shared::SharedCommand;
+pub use status::{StatusArgs, show_status};

@@ -1,0 +1,249 @@
+//! The `[interface]` and `[gateway]` tables.
+
+use super::{
+    EndpointName, InterfaceName, Role,
+    fault::Complaint,
+    key::take_secret,
+    table::{Source, Table, Value},
+};
+use crate::{
+    asymmetric::{Identity, X25519SecretKey},
+    base::SecretBytes,
+};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+/// MTU of the tunnel when none is configured, in bytes: fits an outer path of 1500 over IPv6.
+pub const DEFAULT_MTU: u16 = 1420;
+const MTU_RANGE: std::ops::RangeInclusive<i64> = 576..=9000;
+/// Smallest MTU that IPv6 works with (RFC 8200, section 5), in bytes.
+const MIN_IPV6_MTU: u16 = 1280;
+const DEFAULT_NAME: &str = "vpn0";
+
+/// The node itself.
+#[derive(Debug)]
+pub struct InterfaceConfig {
+    /// Name of the TUN device, and of the control socket.
+    pub name: InterfaceName,
+    /// Who this node is.
+    pub identity: Identity,
+    /// Address and UDP port to listen on; `None` lets the kernel choose (a node that only initiates).
+    pub listen: Option<SocketAddr>,
+    /// The node's addresses inside the tunnel with the prefixes of their networks.
+    pub addresses: Vec<IpNet>,
+    /// MTU of the tunnel, in bytes.
+    pub mtu: u16,
+    /// DNS servers: a client's own, or what a server hands to new clients.
+    pub dns: Vec<IpAddr>,
+    /// What strangers must know before a responder works for them.
+    pub network_key: Option<SecretBytes<32>>,
+    /// The X25519 key that WireGuard peers know this node by.
+    pub wireguard_key: Option<X25519SecretKey>,
+    /// Whether routes for allowed IPs are installed.
+    pub routes: Routes,
+}
+
+/// Who looks after the routing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// Routes for the allowed IPs are installed and undone.
+    Auto,
+    /// The routing table is left alone.
+    Off,
+}
+
+/// What a server does for its clients beyond the tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Translate the clients' source addresses on the way out.
+    pub nat: bool,
+    /// Where the clients' traffic leaves.
+    pub egress: Egress,
+    /// Let clients reach each other.
+    pub client_to_client: bool,
+    /// Where clients reach this server: written into their files, not used otherwise.
+    pub endpoint: Option<EndpointName>,
+}
+
+/// Where forwarded traffic leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// By the interface of the default route, whichever that is at the time.
+    Auto,
+    /// By this one.
+    Interface(InterfaceName),
+}
+
+pub(super) fn read_interface<'t>(
+    source: &mut Source<'t>,
+    mut table: Table<'t>,
+    role: Role,
+) -> Option<InterfaceConfig> {
+    let name = match table.take("name") {
+        Some(value) => source.parsed(&value),
+        None => DEFAULT_NAME.parse().ok(),
+    };
+    let identity = read_identity(source, &mut table);
+    let listen = table.take("listen").and_then(|value| read_listen(source, &value));
+    let addresses_value = table.require(source, "addresses", "[\"10.66.0.1/16\"]");
+    let addresses = addresses_value.map(|value| read_addresses(source, &value)).unwrap_or_default();
+    let mtu = read_mtu(source, table.take("mtu"), &addresses);
+    let dns = read_dns(source, table.take("dns"), role);
+    let network_key = take_secret(source, &mut table, "network_key", "network_key_file");
+    let wireguard_span = table.span().clone();
+    let wireguard_key = take_secret(source, &mut table, "wireguard_key", "wireguard_key_file");
+    if matches!(wireguard_key, Ok(Some(_))) {
+        let complaint =
+            Complaint::new("WireGuard peers are not supported yet by this version", "the key is not used");
+        source.warning(&wireguard_span, complaint);
+    }
+    let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
+    refuse_kill_switch(source, table.take("kill_switch"));
+    table.finish(source);
+    Some(InterfaceConfig {
+        name: name?,
+        identity: identity?,
+        listen,
+        addresses,
+        mtu: mtu?,
+        dns,
+        network_key: network_key.ok()?.map(|secret| secret.key),
+        wireguard_key: wireguard_key.ok()?.map(|secret| X25519SecretKey::new(&secret.key)),
+        routes: routes?,
+    })
+}
+
+pub(super) fn read_gateway<'t>(
+    source: &mut Source<'t>,
+    mut table: Table<'t>,
+    role: Role,
+) -> Option<GatewayConfig> {
+    match role {
+        Role::Server => {}
+        Role::Client => {
+            let message = "[gateway] is for vpn-server, this is a client's file";
+            source
+                .fault(table.span(), Complaint::new(message, "remove the table, or run it with vpn-server"));
+        }
+    }
+    let boolean = |source: &mut Source<'t>, value: Option<Value<'t>>| {
+        value.map_or(Some(true), |value| source.boolean(&value))
+    };
+    let nat = boolean(source, table.take("nat"));
+    let client_to_client = boolean(source, table.take("client_to_client"));
+    let egress = table.take("egress").map_or(Some(Egress::Auto), |value| match source.string(&value)? {
+        "auto" => Some(Egress::Auto),
+        _ => source.parsed(&value).map(Egress::Interface),
+    });
+    let endpoint = table.take("endpoint").and_then(|value| source.parsed(&value));
+    table.finish(source);
+    Some(GatewayConfig { nat: nat?, egress: egress?, client_to_client: client_to_client?, endpoint })
+}
+
+fn read_identity<'t>(source: &mut Source<'t>, table: &mut Table<'t>) -> Option<Identity> {
+    match take_secret(source, table, "identity", "identity_file") {
+        Ok(Some(secret)) => Some(Identity::from_seed(&secret.key)),
+        Ok(None) => {
+            let remedy = "add identity_file = \"identity.key\" and make that file with `genkey`";
+            source.fault(table.span(), Complaint::new("[interface] has no `identity_file`", remedy));
+            None
+        }
+        Err(()) => None,
+    }
+}
+
+fn read_listen<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<SocketAddr> {
+    let text = source.string(value)?;
+    let listen = text.parse::<SocketAddr>().map_err(|_| {
+        Complaint::new(
+            format!("{text:?} is not an address with a port"),
+            "write \"[::]:51820\" for all addresses",
+        )
+    });
+    source.accept(&value.span, listen)
+}
+
+fn read_addresses<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<IpNet> {
+    let mut addresses: Vec<IpNet> = Vec::new();
+    for item in source.strings(value) {
+        let Some(text) = source.string(&item) else { continue };
+        let address = parse_own_address(text).and_then(|address| {
+            if addresses.iter().any(|other| other.addr() == address.addr()) {
+                return Err(Complaint::new(format!("{} is given twice", address.addr()), "remove one"));
+            }
+            Ok(address)
+        });
+        addresses.extend(source.accept(&item.span, address));
+    }
+    addresses
+}
+
+fn parse_own_address(text: &str) -> Result<IpNet, Complaint> {
+    let address: IpNet = text.parse().map_err(|_| {
+        let remedy = "write an address of this node and its network's length, such as \"10.66.0.1/16\"";
+        Complaint::new(format!("{text:?} is not an address with a prefix length"), remedy)
+    })?;
+    let has_hosts = address.max_prefix_len() - address.prefix_len() >= 2;
+    if has_hosts && address.addr() == address.network() {
+        let first = address.hosts().find(|host| *host != address.network());
+        let remedy =
+            first.map_or_else(String::new, |first| format!("use \"{first}/{}\"", address.prefix_len()));
+        return Err(Complaint::new(format!("{text:?} names the network, not this node in it"), remedy));
+    }
+    if address.addr().is_multicast() || address.addr().is_unspecified() {
+        return Err(Complaint::new(format!("{text:?} cannot be a node's address"), "use a unicast address"));
+    }
+    Ok(address)
+}
+
+fn read_mtu<'t>(source: &mut Source<'t>, value: Option<Value<'t>>, addresses: &[IpNet]) -> Option<u16> {
+    let Some(value) = value else { return Some(DEFAULT_MTU) };
+    let mtu = u16::try_from(source.number(&value, MTU_RANGE)?).ok()?;
+    if mtu < MIN_IPV6_MTU && addresses.iter().any(|address| address.addr().is_ipv6()) {
+        let message = format!("an MTU of {mtu} is too small for the IPv6 addresses of this interface");
+        let remedy = format!("use {MIN_IPV6_MTU} or more, or remove the IPv6 addresses");
+        source.fault(&value.span, Complaint::new(message, remedy));
+        return None;
+    }
+    Some(mtu)
+}
+
+fn read_dns<'t>(source: &mut Source<'t>, value: Option<Value<'t>>, role: Role) -> Vec<IpAddr> {
+    let Some(value) = value else { return Vec::new() };
+    let mut servers = Vec::new();
+    for item in source.strings(&value) {
+        let Some(text) = source.string(&item) else { continue };
+        let server = text.parse::<IpAddr>().map_err(|_| {
+            Complaint::new(format!("{text:?} is not an IP address"), "write one such as \"10.66.0.1\"")
+        });
+        servers.extend(source.accept(&item.span, server));
+    }
+    if role == Role::Client && !servers.is_empty() {
+        let message = "DNS servers are not set by this version";
+        source.warning(&value.span, Complaint::new(message, "the system keeps its own; set them by hand"));
+    }
+    servers
+}
+
+fn read_routes<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<Routes> {
+    match source.string(value)? {
+        "auto" => Some(Routes::Auto),
+        "off" => Some(Routes::Off),
+        other => {
+            source.fault(
+                &value.span,
+                Complaint::new(format!("routes = {other:?}"), "write \"auto\" or \"off\""),
+            );
+            None
+        }
+    }
+}
+
+/// A kill switch that is silently not there would be worse than none.
+fn refuse_kill_switch<'t>(source: &mut Source<'t>, value: Option<Value<'t>>) {
+    let Some(value) = value else { return };
+    if source.boolean(&value) == Some(true) {
+        let message = "the kill switch is not in this version";
+        source.fault(&value.span, Complaint::new(message, "write kill_switch = false"));
+    }
+}

@@ -1,0 +1,255 @@
+//! From files to a [`Config`]: reads everything, then checks what only shows across tables and files.
+
+use super::{
+    Config, ConfigError, InterfaceConfig, InterfaceName, Role,
+    fault::{Complaint, Fault},
+    interface::{read_gateway, read_interface},
+    key::{is_private, open, unreadable},
+    overlap::{Claim, overlaps},
+    peer::{ReadPeer, read_peer},
+    table::{Source, Table},
+};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use toml::de::DeTable;
+use zeroize::Zeroizing;
+
+/// Folder beside a configuration file with more peers.
+pub const PEERS_FOLDER: &str = "peers.d";
+/// Most bytes of one configuration file: about a hundred thousand peers; bounds memory on a wrong path.
+const MAX_FILE: u64 = 32 << 20;
+
+#[derive(Default)]
+struct Findings {
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+    peers: Vec<ReadPeer>,
+}
+
+pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, ConfigError> {
+    let mut findings = Findings::default();
+    let parts = read_main_file(path, role, &mut findings);
+    for file in peer_files(path, &mut findings) {
+        read_peer_file(&file, &mut findings);
+    }
+    check_peers(parts.as_ref().map(|(interface, _)| interface), &mut findings, now);
+    if let Some((interface, _)) = &parts {
+        check_reachability(path, interface, role, &mut findings);
+    }
+    let Findings { faults, warnings, peers } = findings;
+    let (Some((interface, gateway)), true) = (parts, faults.is_empty()) else {
+        return Err(ConfigError::new(faults));
+    };
+    let peers = peers.into_iter().map(|read| read.peer).collect();
+    Ok(Config { file: path.to_owned(), interface, gateway, peers, warnings })
+}
+
+pub(super) fn interface_name(path: &Path) -> Result<InterfaceName, ConfigError> {
+    let mut findings = Findings::default();
+    let mut name = None;
+    with_document(path, &mut findings, |source, mut top| {
+        let table = top.take_table(source, "interface", "[interface]");
+        name = match table.and_then(|mut table| table.take("name")) {
+            Some(value) => source.parsed(&value),
+            None => "vpn0".parse().ok(),
+        };
+        Vec::new()
+    });
+    name.ok_or_else(|| ConfigError::new(findings.faults))
+}
+
+type MainParts = (InterfaceConfig, Option<super::GatewayConfig>);
+
+fn read_main_file(path: &Path, role: Role, findings: &mut Findings) -> Option<MainParts> {
+    let mut parts = None;
+    with_document(path, findings, |source, mut top| {
+        let interface = top.take_table(source, "interface", "[interface]");
+        if interface.is_none() {
+            let remedy = match role {
+                Role::Server => "`vpn-server init` writes one",
+                Role::Client => "`vpn-server client add` writes a client's file",
+            };
+            source.fault(top.span(), Complaint::new("there is no [interface] table", remedy));
+        }
+        let interface = interface.and_then(|table| read_interface(source, table, role));
+        let gateway = top.take_table(source, "gateway", "[gateway]");
+        let gateway = gateway.and_then(|table| read_gateway(source, table, role));
+        let peers = read_peers(source, &mut top);
+        top.finish(source);
+        parts = interface.map(|interface| (interface, gateway));
+        peers
+    });
+    parts
+}
+
+fn read_peer_file(path: &Path, findings: &mut Findings) {
+    with_document(path, findings, |source, mut top| {
+        let peers = read_peers(source, &mut top);
+        top.finish(source);
+        peers
+    });
+}
+
+fn read_peers<'t>(source: &mut Source<'t>, top: &mut Table<'t>) -> Vec<ReadPeer> {
+    let tables = top.take_tables(source, "peer", "[[peer]]");
+    tables.into_iter().filter_map(|table| read_peer(source, table)).collect()
+}
+
+/// Opens and parses one file, lets `read` take its tables, and keeps what was found.
+fn with_document(
+    path: &Path,
+    findings: &mut Findings,
+    read: impl for<'t> FnOnce(&mut Source<'t>, Table<'t>) -> Vec<ReadPeer>,
+) {
+    let (text, private) = match read_text(path) {
+        Ok(text) => text,
+        Err(complaint) => return findings.faults.push(complaint.at(path, None)),
+    };
+    let mut source = Source::new(path, &text, private);
+    let (document, errors) = DeTable::parse_recoverable(&text);
+    if errors.is_empty() {
+        let top = Table::new("", 0..0, document.get_ref());
+        findings.peers.extend(read(&mut source, top));
+    }
+    source.syntax_faults(&errors);
+    source.faults.sort_by_key(|fault| fault.at);
+    findings.faults.append(&mut source.faults);
+    findings.warnings.append(&mut source.warnings);
+}
+
+fn read_text(path: &Path) -> Result<(Zeroizing<String>, bool), Complaint> {
+    let (file, metadata) = open(path).map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_file() {
+        return Err(Complaint::new("this is not a regular file", "name a configuration file"));
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(Complaint::new("this is too large for a configuration", "name a configuration file"));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize + 1));
+    file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
+    Ok((text, is_private(&metadata)))
+}
+
+/// The files of the peers folder in the order of their names; hidden ones are left out.
+fn peer_files(main: &Path, findings: &mut Findings) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new("")).join(PEERS_FOLDER);
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    };
+    match list() {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            findings.faults.push(unreadable(&folder, &error).at(&folder, None));
+            Vec::new()
+        }
+    }
+}
+
+/// What must hold across peers: unique names and keys, no stranger with our key, no shared addresses.
+fn check_peers(interface: Option<&InterfaceConfig>, findings: &mut Findings, now: SystemTime) {
+    let Findings { faults, warnings, peers } = findings;
+    let mut names = HashMap::new();
+    let mut keys = HashMap::new();
+    for read in &*peers {
+        let peer = &read.peer;
+        if let Some(first) = names.insert(&peer.name, peer) {
+            let message = format!("peer name {:?} is already used at {}", peer.name.as_str(), place(first));
+            faults.push(
+                Complaint::new(message, "give each peer a name of its own")
+                    .at(&peer.file, Some(read.name_at)),
+            );
+        }
+        if let Some(first) = keys.insert(peer.public_key, peer) {
+            let message =
+                format!("this public key is already that of peer {} at {}", first.name, place(first));
+            let remedy = "each peer has a key of its own; remove one of the two";
+            faults.push(Complaint::new(message, remedy).at(&peer.file, Some(read.public_key_at)));
+        }
+        if interface.is_some_and(|interface| interface.identity.public_key() == peer.public_key) {
+            let remedy = "put the other node's public key here";
+            let complaint = Complaint::new("this is the public key of this node itself", remedy);
+            faults.push(complaint.at(&peer.file, Some(read.public_key_at)));
+        }
+        for (network, at) in peer.allowed_ips.iter().zip(&read.allowed_ips_at) {
+            let own = |address: &&ipnet::IpNet| {
+                network.prefix_len() == network.max_prefix_len() && address.addr() == network.addr()
+            };
+            if interface.is_some_and(|interface| interface.addresses.iter().any(|address| own(&address))) {
+                let message = format!("{} is this node's own address", network.addr());
+                faults.push(Complaint::new(message, "give the peer another").at(&peer.file, Some(*at)));
+            }
+        }
+        if peer.has_expired(now) {
+            let message = format!("peer {} has expired and is not admitted", peer.name);
+            let complaint = Complaint::new(message, "set a later date, or remove the peer");
+            warnings.push(complaint.at(&peer.file, read.expires_at));
+        }
+    }
+    check_allowed_ips(peers, faults);
+}
+
+fn check_allowed_ips(peers: &[ReadPeer], faults: &mut Vec<Fault>) {
+    let claims = peers.iter().enumerate().flat_map(|(peer, read)| {
+        let networks = read.peer.allowed_ips.iter().enumerate();
+        networks.map(move |(number, network)| Claim { network: *network, peer, number })
+    });
+    for (later, earlier) in overlaps(claims.collect()) {
+        let (read, other) = (&peers[later.peer], &peers[earlier.peer].peer);
+        let relation = if later.network == earlier.network { "is already" } else { "overlaps" };
+        let message = format!(
+            "{} {relation} {} of peer {} at {}",
+            later.network,
+            earlier.network,
+            other.name,
+            place(other)
+        );
+        let remedy = "each address belongs to one peer; change one of the two";
+        faults.push(
+            Complaint::new(message, remedy).at(&read.peer.file, Some(read.allowed_ips_at[later.number])),
+        );
+    }
+}
+
+/// A node that neither listens nor knows where its peer is can never talk to it.
+fn check_reachability(path: &Path, interface: &InterfaceConfig, role: Role, findings: &mut Findings) {
+    let Findings { faults, peers, .. } = findings;
+    let remedy = "add listen = \"[::]:51820\" to [interface], or an endpoint to the peer";
+    match role {
+        Role::Client if peers.is_empty() && faults.is_empty() => {
+            let complaint =
+                Complaint::new("there is no [[peer]] to connect to", "add the server as a [[peer]]");
+            faults.push(complaint.at(path, None));
+        }
+        Role::Server if peers.is_empty() && interface.listen.is_none() => {
+            let remedy = "add listen = \"[::]:51820\" to [interface]";
+            faults.push(Complaint::new("a server without `listen` cannot be reached", remedy).at(path, None));
+        }
+        Role::Client | Role::Server => {}
+    }
+    if interface.listen.is_some() {
+        return;
+    }
+    for peer in peers.iter().map(|read| &read.peer).filter(|peer| peer.endpoints.is_empty()) {
+        let message = format!("peer {} has no `endpoint`, and this node does not `listen`", peer.name);
+        faults.push(Complaint::new(message, remedy).at(&peer.file, Some(peer.at)));
+    }
+}
+
+fn place(peer: &super::PeerConfig) -> String {
+    format!("{}:{}", peer.file.display(), peer.at.line)
+}

@@ -1,0 +1,47 @@
+//! Layer 7: the control socket, by which `status`, `stop` and `reload` reach a running node.
+//!
+//! One request a line, one answer a line, both JSON: `{"command":"status"}` is answered with
+//! `{"ok":true,"status":{…}}` or `{"ok":false,"error":"…"}`. Who may open the socket (mode 0660) may command the node.
+
+mod client;
+mod render;
+mod server;
+mod status;
+
+pub use client::{ControlClient, ControlError};
+pub use render::{Palette, render};
+pub use server::{BindError, ControlServer, Handler};
+pub use status::{DropCounts, InterfaceStatus, PeerState, PeerStatus, Status};
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Folder of the control sockets.
+pub const RUN_FOLDER: &str = "/run/vpn";
+
+/// Where the node with this interface has its socket.
+pub fn socket_path(run_folder: &Path, interface: &str) -> PathBuf {
+    run_folder.join(format!("{interface}.sock"))
+}
+
+/// What a node can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase")]
+enum Request {
+    Status,
+    Stop,
+    Reload,
+}
+
+/// What it answers. Not an enum tagged by `ok`: serde's tags are strings.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Response {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    /// After a reload: what changed or will surprise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}

@@ -1,0 +1,179 @@
+//! A status for people, in the manner of `wg show`.
+
+use super::{PeerState, PeerStatus, Status};
+use std::fmt::{self, Write as _};
+
+/// Which colours to print with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Palette {
+    /// None: for files and pipes.
+    Plain,
+    /// ANSI escape sequences: for terminals.
+    Ansi,
+}
+
+#[derive(Clone, Copy)]
+enum Colour {
+    Green,
+    Yellow,
+    Dim,
+    Bold,
+}
+
+/// Renders `status`, with a newline at the end.
+pub fn render(status: &Status, palette: Palette) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut text, status, palette);
+    text
+}
+
+fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
+    let interface = &status.interface;
+    writeln!(
+        text,
+        "{}: {}",
+        palette.paint(Colour::Green, "interface"),
+        palette.paint(Colour::Bold, &interface.name)
+    )?;
+    field(text, "public key", &interface.public_key)?;
+    field(text, "listening port", &interface.listen_port.to_string())?;
+    field(text, "addresses", &interface.addresses.join(", "))?;
+    field(text, "mtu", &interface.mtu.to_string())?;
+    let drops = status.drops;
+    let counts = [
+        (drops.replay, "replay"),
+        (drops.bad_mac, "bad MAC"),
+        (drops.unknown_peer, "unknown peer"),
+        (drops.source_not_allowed, "source not allowed"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    if !counts.is_empty() {
+        field(text, "dropped", &counts.join(", "))?;
+    }
+    status.peers.iter().try_for_each(|peer| write_peer(text, peer, palette))
+}
+
+fn write_peer(text: &mut String, peer: &PeerStatus, palette: Palette) -> fmt::Result {
+    writeln!(
+        text,
+        "\n{}: {}",
+        palette.paint(Colour::Yellow, "peer"),
+        palette.paint(Colour::Bold, &peer.name)
+    )?;
+    field(text, "public key", &peer.public_key)?;
+    let colour = match peer.state {
+        PeerState::Up => Colour::Green,
+        PeerState::Connecting => Colour::Yellow,
+        PeerState::Idle | PeerState::Disabled => Colour::Dim,
+    };
+    field(text, "state", &palette.paint(colour, &peer.state.to_string()))?;
+    if let Some(endpoint) = &peer.endpoint {
+        field(text, "endpoint", endpoint)?;
+    }
+    let allowed = if peer.allowed_ips.is_empty() { "(none)".to_owned() } else { peer.allowed_ips.join(", ") };
+    field(text, "allowed ips", &allowed)?;
+    if let Some(seconds) = peer.last_handshake_seconds {
+        field(text, "latest handshake", &ago(seconds))?;
+    }
+    if let Some(suite) = &peer.suite {
+        let kind = if peer.post_quantum { "post-quantum" } else { "not post-quantum" };
+        field(text, "session", &format!("{}, {kind}, {suite}, {} rekeys", peer.handshake, peer.rekeys))?;
+    }
+    if peer.rx_bytes > 0 || peer.tx_bytes > 0 {
+        let transfer = format!("{} received, {} sent", bytes(peer.rx_bytes), bytes(peer.tx_bytes));
+        field(text, "transfer", &transfer)?;
+    }
+    Ok(())
+}
+
+fn field(text: &mut String, name: &str, value: &str) -> fmt::Result {
+    writeln!(text, "  {name:<17} {value}")
+}
+
+impl Palette {
+    fn paint(self, colour: Colour, text: &str) -> String {
+        let code = match colour {
+            Colour::Green => "32",
+            Colour::Yellow => "33",
+            Colour::Dim => "2",
+            Colour::Bold => "1",
+        };
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Ansi => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// Bytes in the unit that leaves one to four digits before the point.
+fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let Some((unit, shift)) = UNITS.iter().find(|(_, shift)| count >> shift > 0) else {
+        return format!("{count} B");
+    };
+    let hundredths = u128::from(count) * 100 >> shift;
+    format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
+}
+
+fn ago(seconds: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
+    if seconds == 0 {
+        return "now".to_owned();
+    }
+    let mut left = seconds;
+    let mut parts = Vec::new();
+    for (unit, length) in UNITS {
+        let count = left / length;
+        left %= length;
+        if count > 0 {
+            parts.push(format!("{count} {unit}{}", if count == 1 { "" } else { "s" }));
+        }
+    }
+    format!("{} ago", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_times_are_written_for_people() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.50 KiB");
+        assert_eq!(bytes(u64::MAX), "16777215.99 TiB");
+        assert_eq!(ago(0), "now");
+        assert_eq!(ago(3661), "1 hour, 1 minute, 1 second ago");
+    }
+
+    #[test]
+    fn a_status_is_shown_like_wg_shows_it() {
+        let peer = PeerStatus {
+            name: "alice".into(),
+            state: PeerState::Up,
+            handshake: "hybrid".into(),
+            post_quantum: true,
+            suite: Some("chacha20-poly1305".into()),
+            last_handshake_seconds: Some(12),
+            rx_bytes: 2048,
+            ..PeerStatus::default()
+        };
+        let status = Status { peers: vec![peer], ..Status::default() };
+        let text = render(&status, Palette::Plain);
+        for line in [
+            "peer: alice",
+            "  state             up",
+            "  latest handshake  12 seconds ago",
+            "  session           hybrid, post-quantum, chacha20-poly1305, 0 rekeys",
+            "  transfer          2.00 KiB received, 0 B sent",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
+        }
+        assert!(!text.contains('\x1b'));
+        assert!(render(&status, Palette::Ansi).contains("\x1b[32mup\x1b[0m"));
+    }
+}

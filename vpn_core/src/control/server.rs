@@ -1,0 +1,179 @@
+//! The node's end of the control socket.
+
+use super::{Request, Response, Status};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+        net::UnixStream as BlockingStream,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+
+/// Most bytes of a request, with its newline; bounds memory per connection.
+const MAX_REQUEST: u64 = 4096;
+/// Most connections served at once; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a connection may be silent, or slow to take its answer, before it is closed for the next one's sake.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a node does when asked.
+pub trait Handler {
+    /// Tells about the node.
+    fn status(&self) -> Status;
+    /// Begins to stop; returns at once.
+    fn stop(&self);
+    /// Reads the configuration again. `Ok` carries what is worth telling, `Err` why the old one stays in force.
+    fn reload(&self) -> impl Future<Output = Result<Vec<String>, String>>;
+}
+
+/// Why the socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another node has it.
+    #[error("already running: a node answers at {}; stop it first, or use another interface name", .0.display())]
+    AlreadyRunning(PathBuf),
+    /// The system refused.
+    #[error("the control socket {} cannot be made", path.display())]
+    System {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The bound socket. While it lives no other node of this name can start; dropped, it removes the socket, which is
+/// what `stop` waits for: drop it after everything else is undone.
+#[derive(Debug)]
+pub struct ControlServer {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Locked for as long as this lives: decides between two that start at once, and dies with the process.
+    _lock: File,
+}
+
+impl ControlServer {
+    /// Makes the socket `interface.sock` in `run_folder`. A socket that nobody serves is replaced. Connections wait
+    /// until [`ControlServer::serve`] runs, so that a first answer means that the node is ready.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(run_folder: &Path, interface: &str) -> Result<Self, BindError> {
+        let path = super::socket_path(run_folder, interface);
+        let system = |source| BindError::System { path: path.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o755).create(run_folder).map_err(system)?;
+        let lock = lock(&path.with_extension("lock"), &path)?;
+        if BlockingStream::connect(&path).is_ok() {
+            return Err(BindError::AlreadyRunning(path));
+        }
+        match fs::remove_file(&path) {
+            Ok(()) => tracing::debug!(socket = %path.display(), "replaced a socket that nobody served"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(system(error)),
+        }
+        let listener = UnixListener::bind(&path).map_err(system)?;
+        // Until here the umask leaves write access, which connecting needs, to nobody else.
+        fs::set_permissions(&path, Permissions::from_mode(0o660)).map_err(system)?;
+        Ok(Self { listener, path, _lock: lock })
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers until dropped. A connection's fault ends that connection only.
+    pub async fn serve(&self, handler: &impl Handler) -> std::convert::Infallible {
+        let mut connections = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => connections.push(converse(stream, handler)),
+                    Err(error) => {
+                        // Out of descriptors, most likely: accepting again at once would spin.
+                        tracing::warn!(%error, "cannot accept a control connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(result) = connections.next(), if !connections.is_empty() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "control connection ended");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        // The lock is still held here, so this cannot be a successor's socket. The lock file stays: removing it would
+        // let two nodes lock different files of one name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn lock(path: &Path, socket: &Path) -> Result<File, BindError> {
+    let system = |source| BindError::System { path: path.to_owned(), source };
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(system)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BindError::AlreadyRunning(socket.to_owned())),
+        Err(TryLockError::Error(error)) => Err(system(error)),
+    }
+}
+
+/// One connection: request, answer, and so on until it is closed or silent for too long.
+async fn converse(stream: UnixStream, handler: &impl Handler) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut reader).take(MAX_REQUEST);
+        if timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await?? == 0 {
+            return Ok(());
+        }
+        let complete = line.ends_with(b"\n");
+        let response =
+            if complete { answer(&line, handler).await } else { refusal("the request is too long") };
+        let mut text = serde_json::to_vec(&response)?;
+        text.push(b'\n');
+        timeout(PATIENCE, writer.write_all(&text)).await??;
+        if !complete {
+            return Ok(());
+        }
+    }
+}
+
+async fn answer(line: &[u8], handler: &impl Handler) -> Response {
+    let fine = Response { ok: true, ..Response::default() };
+    match serde_json::from_slice(line) {
+        Ok(Request::Status) => Response { status: Some(handler.status()), ..fine },
+        Ok(Request::Stop) => {
+            handler.stop();
+            fine
+        }
+        Ok(Request::Reload) => match handler.reload().await {
+            Ok(notes) => Response { notes, ..fine },
+            Err(error) => refusal(error),
+        },
+        Err(_) => refusal("not a request; there are {\"command\":\"status\"}, \"stop\" and \"reload\""),
+    }
+}
+
+fn refusal(error: impl Into<String>) -> Response {
+    Response { error: Some(error.into()), ..Response::default() }
+}

@@ -1,0 +1,123 @@
+//! What a node tells about itself. Fields are only ever added: scripts read this.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A node at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The node itself.
+    pub interface: InterfaceStatus,
+    /// Its peers, in the order of the configuration.
+    pub peers: Vec<PeerStatus>,
+    /// Packets that were refused, by reason.
+    pub drops: DropCounts,
+    /// `server` or `client`: which program this is.
+    #[serde(default)]
+    pub role: String,
+}
+
+/// The node itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Name of the network interface.
+    pub name: String,
+    /// The node's identity.
+    pub public_key: String,
+    /// The UDP port in use.
+    pub listen_port: u16,
+    /// MTU of the tunnel, in bytes.
+    pub mtu: u16,
+    /// Addresses with their prefix lengths.
+    pub addresses: Vec<String>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub public_key: String,
+    /// Whether it is connected.
+    pub state: PeerState,
+    /// Where it was last heard from, or is configured to be.
+    pub endpoint: Option<String>,
+    /// `hybrid` or `wireguard`.
+    pub handshake: String,
+    /// Whether the current session's keys withstand a quantum computer.
+    pub post_quantum: bool,
+    /// The transport cipher of the current session.
+    pub suite: Option<String>,
+    /// Seconds since the last handshake completed.
+    pub last_handshake_seconds: Option<u64>,
+    /// Sessions that replaced an earlier one.
+    pub rekeys: u64,
+    /// Bytes received from the peer, inside transport packets.
+    pub rx_bytes: u64,
+    /// Bytes sent to it.
+    pub tx_bytes: u64,
+    /// The networks that it may send from.
+    pub allowed_ips: Vec<String>,
+}
+
+/// Whether a peer is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// A session is confirmed.
+    Up,
+    /// A handshake is on its way.
+    Connecting,
+    /// Configured; never seen, or its session ran out, or its last day is over.
+    #[default]
+    Idle,
+    /// Switched off in the configuration.
+    Disabled,
+}
+
+/// Packets that were refused since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DropCounts {
+    /// Counters seen before, or too old.
+    pub replay: u64,
+    /// Handshake messages whose MAC is wrong.
+    pub bad_mac: u64,
+    /// Messages from, or packets to, nobody we know.
+    pub unknown_peer: u64,
+    /// Packets from an address that their peer may not use.
+    pub source_not_allowed: u64,
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Up => "up",
+            Self::Connecting => "connecting",
+            Self::Idle => "idle",
+            Self::Disabled => "disabled",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_json_is_read_and_written_field_by_field() {
+        let documented = r#"{"interface": {"name": "vpn0", "public_key": "k", "listen_port": 51820, "mtu": 1420,
+            "addresses": ["10.66.0.1/16"]},
+            "peers": [{"name": "alice", "public_key": "p", "state": "up", "endpoint": "198.51.100.7:40000",
+            "handshake": "hybrid", "post_quantum": true, "suite": "chacha20-poly1305",
+            "last_handshake_seconds": 12, "rekeys": 3, "rx_bytes": 123, "tx_bytes": 456,
+            "allowed_ips": ["10.66.0.2/32"]}],
+            "drops": {"replay": 0, "bad_mac": 0, "unknown_peer": 0, "source_not_allowed": 0}}"#;
+        let status: Status = serde_json::from_str(documented).expect("the documented form");
+        let mut written = serde_json::to_value(&status).expect("serializable");
+        written.as_object_mut().expect("an object").remove("role");
+        let documented: serde_json::Value = serde_json::from_str(documented).expect("JSON");
+        assert_eq!(written, documented);
+    }
+}

@@ -1,0 +1,60 @@
+//! `init`: an identity and a configuration to start from.
+
+use crate::address::first_host;
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use ipnet::IpNet;
+use std::path::PathBuf;
+use vpn_core::{
+    asymmetric::Identity,
+    base::encode_key,
+    cli,
+    config::{EndpointName, NewFiles, PEERS_FOLDER, ServerFile},
+};
+
+/// What to start with.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Folder for the files
+    #[arg(long, env = "VPN_DIR", value_name = "DIR", default_value = "/etc/vpn")]
+    dir: PathBuf,
+    /// Where clients reach this server
+    #[arg(long, env = "VPN_ENDPOINT", value_name = "HOST:PORT")]
+    endpoint: Option<EndpointName>,
+    /// Network to give clients addresses from; may be given for IPv4 and IPv6
+    #[arg(long = "pool", env = "VPN_POOL", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(default_values = ["10.66.0.0/16", "fd66::/64"])]
+    pools: Vec<IpNet>,
+}
+
+/// Makes all files or none.
+pub(crate) fn init(args: &InitArgs) -> anyhow::Result<()> {
+    let mut addresses = Vec::new();
+    for (number, pool) in args.pools.iter().enumerate() {
+        ensure!(pool.trunc() == *pool, "pool {pool} has bits set behind its prefix; write {}", pool.trunc());
+        let overlaps = |other: &IpNet| other.contains(pool) || pool.contains(other);
+        if let Some(other) = args.pools[..number].iter().find(|other| overlaps(other)) {
+            bail!("pools {other} and {pool} overlap; give one of them");
+        }
+        addresses.push(first_host(pool).with_context(|| format!("pool {pool} has no room for clients"))?);
+    }
+    let mut files = NewFiles::new();
+    files.folder(&args.dir)?;
+    files.folder(&args.dir.join(PEERS_FOLDER))?;
+    let key = cli::random_secret();
+    let text = zeroize::Zeroizing::new(encode_key(key.expose()) + "\n");
+    files.write(&args.dir.join("identity.key"), &text)?;
+    let server = ServerFile { addresses: &addresses, endpoint: args.endpoint.as_ref() };
+    let config = args.dir.join("server.toml");
+    files.write(&config, &server.text())?;
+    files.keep();
+    let public = Identity::from_seed(&key).public_key();
+    let mut report = format!("{} is ready; this server's public key is {public}\n", config.display());
+    if args.endpoint.is_none() {
+        report += "next: write the server's `endpoint` into it, then run `vpn-server client add NAME`\n";
+    } else {
+        report += "next: vpn-server client add NAME\n";
+    }
+    cli::print(report)?;
+    Ok(())
+}
