@@ -2,6 +2,7 @@
 
 use crate::base::{KeyTextError, SecretBytes, decode_key, encode_key};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use std::sync::Arc;
 
 /// Size of a signature, in bytes.
 pub const SIGNATURE_SIZE: usize = 64;
@@ -102,7 +103,8 @@ impl core::fmt::Debug for PublicKey {
 ///
 /// Seed and expanded key lie in the library's own heap memory, which AWS-LC overwrites whenever it frees.
 pub struct Identity {
-    pair: Ed25519KeyPair,
+    /// Shared: the key lies in memory once, however many hold it.
+    pair: Arc<Ed25519KeyPair>,
     public: PublicKey,
 }
 
@@ -113,12 +115,18 @@ impl Identity {
             Ed25519KeyPair::from_seed_unchecked(seed.expose()).expect("every 32 bytes are an Ed25519 seed");
         let public =
             PublicKey(pair.public_key().as_ref().try_into().expect("Ed25519 public keys are 32 bytes"));
-        Self { pair, public }
+        Self { pair: Arc::new(pair), public }
     }
 
     /// The public half.
     pub const fn public_key(&self) -> PublicKey {
         self.public
+    }
+
+    /// The same identity for another owner, made on purpose.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { pair: Arc::clone(&self.pair), public: self.public }
     }
 
     /// Signs `message`.

@@ -1,13 +1,12 @@
 //! Names that a configuration gives: of peers, interfaces and endpoints.
 
 use super::fault::Complaint;
+use crate::journal::InterfaceNameError;
 use serde::Serialize;
 use std::{fmt, net::IpAddr, net::Ipv6Addr, str::FromStr};
 
 /// Longest name of a peer, in bytes: it names files too, which may be 255 bytes with their suffixes.
 pub const MAX_PEER_NAME: usize = 64;
-/// Longest name of a network interface, in bytes (Linux: `IFNAMSIZ` less the final NUL).
-pub const MAX_INTERFACE_NAME: usize = 15;
 /// Longest name in the DNS, in characters (RFC 1035).
 const MAX_HOST_NAME: usize = 253;
 
@@ -31,15 +30,16 @@ impl From<NameError> for Complaint {
     }
 }
 
+impl From<InterfaceNameError> for Complaint {
+    fn from(error: InterfaceNameError) -> Self {
+        Self::new(error.to_string(), "choose a short one, such as \"vpn0\"")
+    }
+}
+
 /// What a person calls a peer: letters, digits, `.`, `_` and `-`, so that it can also name a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct PeerName(String);
-
-/// The name of a network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct InterfaceName(String);
 
 /// Where a peer is reached, as written: a host name or address with a port. Resolved when it is used, since the
 /// answer may change.
@@ -52,13 +52,6 @@ pub struct EndpointName {
 }
 
 impl PeerName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl InterfaceName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,20 +71,6 @@ impl FromStr for PeerName {
             "use up to {MAX_PEER_NAME} letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
         );
         Err(NameError::new(format!("{text:?} cannot name a peer"), remedy))
-    }
-}
-
-impl FromStr for InterfaceName {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if starts_well && text.len() <= MAX_INTERFACE_NAME && text.chars().all(allowed) {
-            return Ok(Self(text.to_owned()));
-        }
-        let remedy = format!("use up to {MAX_INTERFACE_NAME} letters and digits, such as \"vpn0\"");
-        Err(NameError::new(format!("{text:?} cannot name an interface"), remedy))
     }
 }
 
@@ -140,12 +119,6 @@ fn is_host(text: &str) -> bool {
 }
 
 impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Display for InterfaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }

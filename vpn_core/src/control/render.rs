@@ -40,17 +40,11 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
     field(text, "listening port", &interface.listen_port.to_string())?;
     field(text, "addresses", &interface.addresses.join(", "))?;
     field(text, "mtu", &interface.mtu.to_string())?;
-    let drops = status.drops;
-    let counts = [
-        (drops.replay, "replay"),
-        (drops.bad_mac, "bad MAC"),
-        (drops.unknown_peer, "unknown peer"),
-        (drops.source_not_allowed, "source not allowed"),
-    ];
-    let counts: Vec<String> = counts
+    let counts: Vec<String> = status
+        .drops
         .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{count} {name}"))
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")))
         .collect();
     if !counts.is_empty() {
         field(text, "dropped", &counts.join(", "))?;

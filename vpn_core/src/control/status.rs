@@ -1,7 +1,7 @@
 //! What a node tells about itself. Fields are only ever added: scripts read this.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// A node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,19 +76,8 @@ pub enum PeerState {
     Disabled,
 }
 
-/// Packets that were refused since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DropCounts {
-    /// Counters seen before, or too old.
-    pub replay: u64,
-    /// Handshake messages whose MAC is wrong.
-    pub bad_mac: u64,
-    /// Messages from, or packets to, nobody we know.
-    pub unknown_peer: u64,
-    /// Packets from an address that their peer may not use.
-    pub source_not_allowed: u64,
-}
+/// Packets and datagrams that were refused since the start, by the name of the reason.
+pub type DropCounts = BTreeMap<String, u64>;
 
 impl fmt::Display for PeerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -242,9 +242,9 @@ impl Device {
     }
 
     /// Takes new addresses for a peer, as its name resolved again.
-    pub fn set_endpoints(&mut self, peer: PeerId, endpoints: Vec<SocketAddr>) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.tunnel.set_endpoints(endpoints);
+    pub fn set_endpoints(&mut self, public_key: &PublicKey, endpoints: Vec<SocketAddr>, now: Instant) {
+        if let Some(id) = self.by_key.get(public_key).copied() {
+            self.with_tunnel(id, now, |tunnel, cx| tunnel.set_endpoints(endpoints, cx));
         }
     }
 

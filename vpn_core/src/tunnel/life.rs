@@ -208,10 +208,18 @@ impl Tunnel {
         self.start(cx);
     }
 
-    /// Takes new addresses for the peer, as a name resolved again; used from the next init on.
-    pub fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
+    /// Takes new addresses for the peer, as a name resolved again; used from the next init on, or at once where none
+    /// was known.
+    pub fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>, cx: &mut Context<'_>) {
+        if endpoints == self.settings.endpoints {
+            return;
+        }
         self.settings.endpoints = endpoints;
         self.next_endpoint = 0;
+        if self.plane.endpoint().is_none() {
+            self.plane.set_endpoint(self.settings.endpoints.first().copied().map(Endpoint::to));
+            self.start(cx);
+        }
     }
 
     /// The path to the peer changed (roaming of this host): probes it at once.
@@ -415,6 +423,7 @@ impl Tunnel {
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.slots.expire(cx.now) {
             self.update_sending(cx.now);
+            self.start(cx); // One to stay connected with is connected again.
         }
         self.handle_attention(cx);
         self.continue_attempt(cx);

@@ -64,7 +64,7 @@ impl Transcript {
         let plain = AeadKey::new(Suite::ChaCha20Poly1305, key)
             .open_in_place(0, &self.h, &mut copy)
             .map_err(|_| HandshakeError::BadSeal)?;
-        let plain = plain.as_ref().try_into().expect("the text is the block without its tag");
+        let plain = (*plain).try_into().expect("the text is the block without its tag");
         self.mix_hash(block);
         Ok(plain)
     }

@@ -1,0 +1,95 @@
+//! From the device's view of itself to what users see: status and log lines.
+
+use crate::{
+    base::{DropCounters, DropReason},
+    config::{Config, Handshake, PeerConfig, Role},
+    control::{self, InterfaceStatus, PeerStatus, Status},
+    device,
+    tunnel::{PeerState, Unanswered},
+};
+use std::{
+    collections::HashMap,
+    time::{Instant, SystemTime},
+};
+
+/// The status of a node: every configured peer, admitted or not, in the order of the configuration.
+pub(super) fn status(
+    config: &Config,
+    role: Role,
+    listen_port: u16,
+    peers: Vec<device::PeerStatus>,
+    drops: &DropCounters,
+) -> Status {
+    let interface = &config.interface;
+    let by_key: HashMap<_, _> = peers.into_iter().map(|peer| (peer.public_key, peer)).collect();
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    Status {
+        interface: InterfaceStatus {
+            name: interface.name.to_string(),
+            public_key: interface.identity.public_key().to_string(),
+            listen_port,
+            mtu: interface.mtu,
+            addresses: interface.addresses.iter().map(ToString::to_string).collect(),
+        },
+        peers: config
+            .peers
+            .iter()
+            .map(|peer| {
+                let live = by_key.get(&peer.public_key).filter(|_| peer.is_admitted(clock));
+                peer_status(peer, live, now)
+            })
+            .collect(),
+        drops: DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), drops.get(*reason))).collect(),
+        role: match role {
+            Role::Server => "server".to_owned(),
+            Role::Client => "client".to_owned(),
+        },
+    }
+}
+
+fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instant) -> PeerStatus {
+    let state = match live.map(|live| live.state) {
+        _ if !peer.enabled => control::PeerState::Disabled,
+        Some(PeerState::Up) => control::PeerState::Up,
+        Some(PeerState::Connecting) => control::PeerState::Connecting,
+        Some(PeerState::Idle) | None => control::PeerState::Idle,
+    };
+    let (handshake, post_quantum) = match peer.handshake {
+        Handshake::Hybrid => ("hybrid", true),
+        Handshake::Wireguard => ("wireguard", false),
+    };
+    let configured = || peer.endpoints.first().map(ToString::to_string);
+    PeerStatus {
+        name: peer.name.to_string(),
+        public_key: peer.public_key.to_string(),
+        state,
+        endpoint: live.and_then(|live| live.endpoint).map(|endpoint| endpoint.to_string()).or_else(configured),
+        handshake: handshake.to_owned(),
+        post_quantum,
+        suite: live.filter(|live| live.handshakes > 0).map(|live| live.suite.name().to_owned()),
+        last_handshake_seconds: live
+            .and_then(|live| live.last_handshake)
+            .map(|at| now.saturating_duration_since(at).as_secs()),
+        rekeys: live.map_or(0, |live| live.handshakes.saturating_sub(1)),
+        rx_bytes: live.map_or(0, |live| live.rx_bytes),
+        tx_bytes: live.map_or(0, |live| live.tx_bytes),
+        allowed_ips: peer.allowed_ips.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Says that a peer does not answer, and what may be the reason. Not each time: the first three, then every tenth.
+pub(super) fn log_unanswered(peer: &PeerConfig, endpoint: Option<std::net::SocketAddr>, unanswered: Unanswered) {
+    if unanswered.inits > 3 && !unanswered.inits.is_multiple_of(10) {
+        return;
+    }
+    let seconds = unanswered.since.elapsed().as_secs();
+    let endpoint = endpoint.map_or_else(|| "(unknown)".to_owned(), |endpoint| endpoint.to_string());
+    tracing::warn!(
+        peer = %peer.name,
+        %endpoint,
+        inits = unanswered.inits,
+        "no answer for {seconds} s: check that the peer runs, that its UDP port is open on the way, that `public_key` \
+         ({}…) is its identity, and that it knows ours and the same preshared and network keys; trying on",
+        peer.public_key.short(),
+    );
+}

@@ -1,0 +1,386 @@
+//! The node while it runs: serves the control socket, obeys signals, follows the engine's notices.
+
+use super::{
+    NodeError, NodeOptions, Signals, Wish,
+    peers::{Addresses, DevicePeer, device_peer, keys},
+    report,
+    system::System,
+};
+use crate::{
+    asymmetric::PublicKey,
+    base::PeerId,
+    config::{Config, ConfigError, PeerConfig, Role},
+    control::{ControlServer, Handler, Status},
+    device::{Device, DeviceSettings, Forwarding},
+    engine::{Engine, Notice, NoticeSink, supported_suites},
+    tunnel::{Event, Unanswered},
+    wire::hybrid::ParametersBytes,
+};
+use ipnet::IpNet;
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::{Notify, mpsc};
+
+/// How often peers are checked for having expired: an administrator thinks in days.
+const EXPIRY_CHECK: Duration = Duration::from_secs(60);
+/// Unanswered inits after which a peer's endpoint names are resolved again; once in so many.
+const INITS_PER_RESOLUTION: u32 = 3;
+/// How soon names that have never resolved are tried again.
+const RESOLUTION_RETRY: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub(super) struct Running<'a> {
+    role: Role,
+    load: &'a dyn Fn() -> Result<Config, ConfigError>,
+    config: RefCell<Config>,
+    addresses: RefCell<Addresses>,
+    system: RefCell<System>,
+    engine: Engine,
+    notices: RefCell<mpsc::UnboundedReceiver<Notice>>,
+    stop: Notify,
+    /// Guards against two reloads whose parts mix.
+    reloading: Cell<bool>,
+}
+
+impl<'a> Running<'a> {
+    /// Makes everything and starts the threads. What was changed is undone when a later step fails.
+    pub(super) async fn start(
+        config: Config,
+        role: Role,
+        options: &NodeOptions,
+        load: &'a dyn Fn() -> Result<Config, ConfigError>,
+    ) -> Result<Self, NodeError> {
+        let (mut system, queue) = System::start(&config, options)?;
+        let mut addresses = Addresses::default();
+        addresses.resolve(endpoint_names(&config)).await;
+        let peers = admitted(&config, &addresses);
+        let (sender, notices) = mpsc::unbounded_channel();
+        // The receiver lives as long as the engine; when it is gone nobody wants notices.
+        let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
+        let engine = system
+            .route(&allowed_ips(&peers), &known_endpoints(&addresses))
+            .and_then(|()| start_engine(&config, peers, queue, &sink));
+        let engine = match engine {
+            Ok(engine) => engine,
+            Err(error) => {
+                system.stop_after(&error);
+                return Err(error);
+            }
+        };
+        let interface = &config.interface;
+        tracing::info!(
+            interface = %interface.name,
+            listen = %engine.local_addr(),
+            public_key = %interface.identity.public_key(),
+            peers = config.peers.len(),
+            "the tunnel is ready"
+        );
+        Ok(Self {
+            role,
+            load,
+            config: RefCell::new(config),
+            addresses: RefCell::new(addresses),
+            system: RefCell::new(system),
+            engine,
+            notices: RefCell::new(notices),
+            stop: Notify::new(),
+            reloading: Cell::new(false),
+        })
+    }
+
+    /// Runs until a signal, the control socket or a failure ends it.
+    pub(super) async fn serve(&self, control: &ControlServer, signals: &mut Signals) -> Result<(), NodeError> {
+        tokio::select! {
+            never = control.serve(self) => match never {},
+            () = self.stop.notified() => Ok(()),
+            () = self.obey(signals) => Ok(()),
+            failure = self.follow_notices() => Err(failure),
+            never = self.watch_expiry() => match never {},
+            never = self.resolve_unresolved() => match never {},
+        }
+    }
+
+    /// Stops the threads and undoes what was changed.
+    pub(super) fn stop(self) -> Result<(), NodeError> {
+        tracing::info!(interface = %self.config.borrow().interface.name, "stopping");
+        drop(self.engine); // The TUN device goes with it, and with that its addresses and routes.
+        self.system.into_inner().stop()
+    }
+
+    async fn obey(&self, signals: &mut Signals) {
+        while signals.next().await == Wish::Reload {
+            match self.reload().await {
+                Ok(notes) => tracing::info!(?notes, "configuration reloaded"),
+                Err(error) => tracing::error!("not reloaded, the old configuration stays in force: {error}"),
+            }
+        }
+    }
+
+    async fn follow_notices(&self) -> NodeError {
+        let mut notices = self.notices.borrow_mut();
+        loop {
+            match notices.recv().await {
+                Some(Notice::Event(event)) => self.handle_event(event).await,
+                Some(Notice::Failed { thread, error }) => return self.failed(thread, error),
+                None => return self.failed("control", io::Error::other("the thread has ended")),
+            }
+        }
+    }
+
+    fn failed(&self, thread: &'static str, source: io::Error) -> NodeError {
+        NodeError::Failed { thread, interface: self.config.borrow().interface.name.to_string(), source }
+    }
+
+    async fn handle_event(&self, event: Event) {
+        match event {
+            Event::SessionEstablished { peer, role } => {
+                let Some((status, name)) = self.identify(peer) else { return };
+                let endpoint = status.endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default();
+                if status.handshakes == 1 {
+                    tracing::info!(peer = name, endpoint, ?role, suite = status.suite.name(), "connected");
+                } else {
+                    tracing::debug!(peer = name, endpoint, ?role, "new session");
+                }
+                // A peer that roamed to an address that is routed into the tunnel would cut itself off.
+                if let Some(endpoint) = status.endpoint
+                    && self.system.borrow().would_loop(endpoint.ip())
+                {
+                    self.route(&[endpoint.ip()]);
+                }
+            }
+            Event::PeerDead { peer } => {
+                if let Some((_, name)) = self.identify(peer) {
+                    tracing::warn!(peer = name, "nothing comes back: connecting anew");
+                }
+            }
+            Event::HandshakeUnanswered { peer, unanswered } => self.handle_unanswered(peer, unanswered).await,
+            Event::GaveUp { peer } => {
+                if let Some((_, name)) = self.identify(peer) {
+                    tracing::warn!(peer = name, "no answer: given up until there is something to send");
+                }
+            }
+        }
+    }
+
+    async fn handle_unanswered(&self, id: PeerId, unanswered: Unanswered) {
+        let Some((status, _)) = self.identify(id) else { return };
+        let names = {
+            let config = self.config.borrow();
+            let Some(peer) = peer_by_key(&config, &status.public_key) else { return };
+            report::log_unanswered(peer, status.endpoint, unanswered);
+            peer.endpoints.clone()
+        };
+        if unanswered.inits.is_multiple_of(INITS_PER_RESOLUTION) && !names.is_empty() {
+            self.resolve(names).await;
+        }
+    }
+
+    /// Resolves names again and tells the device what changed.
+    async fn resolve(&self, names: Vec<crate::config::EndpointName>) {
+        // Resolved beside the old addresses, so that nobody waits while a resolver is slow.
+        let mut fresh = Addresses::default();
+        fresh.resolve(names.iter().cloned()).await;
+        self.addresses.borrow_mut().merge(fresh);
+        let updates: Vec<(PublicKey, Vec<SocketAddr>)> = {
+            let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
+            let concerned = config.peers.iter().filter(|peer| peer.endpoints.iter().any(|name| names.contains(name)));
+            concerned.map(|peer| (peer.public_key, addresses.of(&peer.endpoints))).collect()
+        };
+        self.route(&[]);
+        self.engine.with_device(move |device, now| {
+            for (key, endpoints) in updates {
+                device.set_endpoints(&key, endpoints, now);
+            }
+        });
+    }
+
+    /// Names that did not resolve when the node started, as on a laptop that is not online yet.
+    async fn resolve_unresolved(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(RESOLUTION_RETRY).await;
+            let unresolved = {
+                let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
+                endpoint_names(&config).filter(|name| addresses.of(std::slice::from_ref(name)).is_empty()).collect::<Vec<_>>()
+            };
+            if !unresolved.is_empty() {
+                self.resolve(unresolved).await;
+            }
+        }
+    }
+
+    async fn watch_expiry(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(EXPIRY_CHECK).await;
+            if self.config.borrow().peers.iter().any(|peer| peer.expires.is_some()) {
+                self.apply_peers();
+            }
+        }
+    }
+
+    /// Gives the device the admitted peers of the configuration, and takes the others away.
+    fn apply_peers(&self) {
+        let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
+        self.engine.with_device(move |device, now| {
+            let wanted = keys(&peers);
+            let gone: Vec<PublicKey> = device.peer_keys().filter(|key| !wanted.contains(key)).collect();
+            for key in gone {
+                device.remove_peer(&key);
+            }
+            set_peers(device, peers, now);
+        });
+    }
+
+    /// Brings routes up to date with peers and endpoints; `extra` are addresses that peers roamed to.
+    fn route(&self, extra: &[IpAddr]) {
+        let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
+        let mut endpoints = known_endpoints(&self.addresses.borrow());
+        endpoints.extend_from_slice(extra);
+        if let Err(error) = self.system.borrow_mut().route(&allowed_ips(&peers), &endpoints) {
+            tracing::error!(%error, "routes could not be brought up to date");
+        }
+    }
+
+    fn identify(&self, id: PeerId) -> Option<(crate::device::PeerStatus, String)> {
+        let status = self.engine.with_device(move |device, now| device.status_of(id, now))??;
+        let config = self.config.borrow();
+        let name = peer_by_key(&config, &status.public_key)?.name.to_string();
+        Some((status, name))
+    }
+
+    async fn reload_once(&self) -> Result<Vec<String>, String> {
+        let fresh = (self.load)().map_err(|error| error.to_string())?;
+        restart_needed(&self.config.borrow(), &fresh)?;
+        let mut addresses = Addresses::default();
+        addresses.resolve(endpoint_names(&fresh)).await;
+        self.addresses.borrow_mut().merge(addresses);
+        let mut notes: Vec<String> = fresh.warnings.iter().map(ToString::to_string).collect();
+        let (old, new) = (self.config.borrow().peers.len(), fresh.peers.len());
+        let peers = admitted(&fresh, &self.addresses.borrow());
+        let endpoints = known_endpoints(&self.addresses.borrow());
+        // Routes first: they can be refused, and then nothing has changed.
+        self.system
+            .borrow_mut()
+            .route(&allowed_ips(&peers), &endpoints)
+            .map_err(|error| error.to_string())?;
+        self.config.replace(fresh);
+        self.apply_peers();
+        notes.push(format!("{new} peers, before {old}"));
+        Ok(notes)
+    }
+}
+
+impl Handler for Running<'_> {
+    fn status(&self) -> Status {
+        let peers = self.engine.with_device(|device, now| device.peer_status(now)).unwrap_or_default();
+        let port = self.engine.local_addr().port();
+        report::status(&self.config.borrow(), self.role, port, peers, self.engine.plane().drops())
+    }
+
+    fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    async fn reload(&self) -> Result<Vec<String>, String> {
+        if self.reloading.replace(true) {
+            return Err("another reload is under way; try again".to_owned());
+        }
+        let outcome = self.reload_once().await;
+        self.reloading.set(false);
+        outcome
+    }
+}
+
+fn start_engine(
+    config: &Config,
+    peers: Vec<DevicePeer>,
+    queue: crate::engine::Queue,
+    sink: &NoticeSink,
+) -> Result<Engine, NodeError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| NodeError::System {
+        what: "the system gives no randomness",
+        source: io::Error::other(error),
+    })?;
+    let rng = ChaCha20Rng::from_seed(seed);
+    zeroize::Zeroize::zeroize(&mut seed);
+    let interface = &config.interface;
+    let settings = DeviceSettings {
+        identity: interface.identity.share(),
+        network_keys: interface.network_key.iter().map(crate::base::SecretBytes::duplicate).collect(),
+        suites: supported_suites(),
+        parameters: ParametersBytes { mtu: interface.mtu.into(), ..ParametersBytes::default() },
+        local: interface.addresses.iter().map(IpNet::addr).collect(),
+        forwarding: match &config.gateway {
+            None => Forwarding::Off,
+            Some(gateway) if gateway.client_to_client => Forwarding::BetweenPeers,
+            Some(_) => Forwarding::Denied,
+        },
+    };
+    let now = Instant::now();
+    let mut device = Device::new(settings, Box::new(rng), now);
+    set_peers(&mut device, peers, now);
+    Engine::start(device, vec![queue], sink)
+        .map_err(|source| NodeError::System { what: "the packet threads cannot be started", source })
+}
+
+fn set_peers(device: &mut Device, peers: Vec<DevicePeer>, now: Instant) {
+    for (settings, allowed_ips) in peers {
+        let key = settings.public_key;
+        if device.set_peer(settings, allowed_ips, now).is_none() {
+            tracing::error!(peer = %key, "this public key cannot be a peer's: it is our own, or no valid Ed25519 key");
+        }
+    }
+    device.update_routes();
+}
+
+fn admitted(config: &Config, addresses: &Addresses) -> Vec<DevicePeer> {
+    let clock = SystemTime::now();
+    config.peers.iter().filter(|peer| peer.is_admitted(clock)).map(|peer| device_peer(peer, addresses)).collect()
+}
+
+fn allowed_ips(peers: &[DevicePeer]) -> Vec<IpNet> {
+    peers.iter().flat_map(|(_, allowed_ips)| allowed_ips).copied().collect()
+}
+
+fn endpoint_names(config: &Config) -> impl Iterator<Item = crate::config::EndpointName> + '_ {
+    config.peers.iter().flat_map(|peer| peer.endpoints.iter().cloned())
+}
+
+fn known_endpoints(addresses: &Addresses) -> Vec<IpAddr> {
+    addresses.all().map(|address| address.ip().to_canonical()).collect()
+}
+
+fn peer_by_key<'c>(config: &'c Config, key: &PublicKey) -> Option<&'c PeerConfig> {
+    config.peers.iter().find(|peer| peer.public_key == *key)
+}
+
+/// What a reload cannot change; naming it is better than applying half of a file.
+fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
+    let (a, b) = (&old.interface, &new.interface);
+    let same_secret = |x: &Option<crate::base::SecretBytes<32>>, y: &Option<crate::base::SecretBytes<32>>| match (x, y) {
+        (None, None) => true,
+        (Some(x), Some(y)) => x.ct_eq(y),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    let changed = [
+        ("name", a.name != b.name),
+        ("identity", a.identity.public_key() != b.identity.public_key()),
+        ("listen", a.listen != b.listen),
+        ("addresses", a.addresses != b.addresses),
+        ("mtu", a.mtu != b.mtu),
+        ("routes", a.routes != b.routes),
+        ("network_key", !same_secret(&a.network_key, &b.network_key)),
+        ("[gateway]", old.gateway != new.gateway),
+    ];
+    let changed: Vec<&str> = changed.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} changed, which needs a restart; nothing was applied", changed.join(", ")))
+}

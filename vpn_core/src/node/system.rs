@@ -1,0 +1,126 @@
+//! What a node changes on its system, and how that is undone.
+
+use super::{NodeError, NodeOptions};
+use crate::{
+    config::{self, Config},
+    engine::Queue,
+    gateway::{self, Gateway, GatewayConfig},
+    journal::Journal,
+    local_tun::{Tun, TunConfig},
+    routes::{InterfaceSetup, RoutePlan, RouteRequest, Routes, RoutingMark, plan, reserve_mark},
+    udp::{UdpConfig, UdpSocket},
+};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+/// The journal and what is in it.
+#[derive(Debug)]
+pub(super) struct System {
+    journal: Journal,
+    mark: RoutingMark,
+    addresses: Vec<IpNet>,
+    listen_port: Option<u16>,
+    /// `None` where the routing table is left alone.
+    routes: Option<Routes>,
+}
+
+impl System {
+    /// Takes the journal, which undoes what a crash left behind, and makes device and socket.
+    pub(super) fn start(config: &Config, options: &NodeOptions) -> Result<(Self, Queue), NodeError> {
+        let interface = &config.interface;
+        let mut journal = Journal::open(&options.state_folder, &interface.name)?;
+        let mark = reserve_mark(&mut journal)?;
+        let mut system = Self {
+            journal,
+            mark,
+            addresses: interface.addresses.clone(),
+            listen_port: interface.listen.map(|listen| listen.port()),
+            routes: None,
+        };
+        match system.make(config) {
+            Ok(queue) => Ok((system, queue)),
+            Err(error) => {
+                system.stop_after(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&mut self, config: &Config) -> Result<Queue, NodeError> {
+        let interface = &config.interface;
+        let any_port = SocketAddr::from(([0_u16; 8], 0));
+        let udp = UdpSocket::bind(&UdpConfig {
+            fwmark: Some(self.mark.value()),
+            ..UdpConfig::new(interface.listen.unwrap_or(any_port))
+        })?;
+        let tun = Tun::create(&TunConfig::new(interface.name.as_str()))?;
+        let setup = InterfaceSetup {
+            name: interface.name.clone(),
+            mtu: u32::from(interface.mtu),
+            addresses: interface.addresses.clone(),
+        };
+        setup.apply()?;
+        if interface.routes == config::Routes::Auto {
+            self.routes = Some(Routes::apply(&RoutePlan::empty(&interface.name), &mut self.journal)?);
+        }
+        if let Some(gateway) = &config.gateway {
+            self.start_gateway(config, gateway)?;
+        }
+        let queue = tun.into_queues().into_iter().next();
+        let tun = queue.expect("a TUN device that was created has the one queue that was asked for");
+        Ok(Queue { tun, udp })
+    }
+
+    fn start_gateway(&mut self, config: &Config, wanted: &config::GatewayConfig) -> Result<(), NodeError> {
+        let egress = match &wanted.egress {
+            config::Egress::Auto => gateway::Egress::Auto,
+            config::Egress::Interface(name) => gateway::Egress::Interface(name.clone()),
+        };
+        let settings = GatewayConfig {
+            interface: config.interface.name.clone(),
+            nat: wanted.nat,
+            egress,
+            pools: config.interface.addresses.iter().map(IpNet::trunc).collect(),
+            client_to_client: wanted.client_to_client,
+        };
+        // Undone with the rest of the journal; nothing else of it is needed.
+        let _started = Gateway::start(&settings, &mut self.journal)?;
+        Ok(())
+    }
+
+    /// Routes what the peers may use, around the addresses at which they are reached.
+    pub(super) fn route(&mut self, allowed_ips: &[IpNet], endpoints: &[IpAddr]) -> Result<(), NodeError> {
+        let Some(routes) = &mut self.routes else { return Ok(()) };
+        let interface = self.journal.interface().clone();
+        let wanted = plan(&RouteRequest {
+            interface: &interface,
+            addresses: &self.addresses,
+            allowed_ips,
+            endpoints,
+            listen_port: self.listen_port,
+            mark: self.mark,
+        })?;
+        if *routes.plan() != wanted {
+            routes.replace(&wanted, &mut self.journal)?;
+        }
+        Ok(())
+    }
+
+    /// Whether datagrams to `endpoint` would go into the tunnel by the routes in force.
+    pub(super) fn would_loop(&self, endpoint: IpAddr) -> bool {
+        self.routes.as_ref().is_some_and(|routes| routes.plan().would_loop(endpoint))
+    }
+
+    /// Undoes everything.
+    pub(super) fn stop(mut self) -> Result<(), NodeError> {
+        self.journal.undo_all()?;
+        Ok(self.journal.close()?)
+    }
+
+    /// Undoes everything after `error`, which is what the user should read; a second one is only logged.
+    pub(super) fn stop_after(self, error: &NodeError) {
+        if let Err(second) = self.stop() {
+            tracing::error!(%error, %second, "after the failure something could not be undone");
+        }
+    }
+}
