@@ -190,7 +190,7 @@ impl Journal {
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err((line, reason))) => {
-                    warn!(path = %path.display(), line, reason, "unreadable journal ignored")
+                    warn!(path = %path.display(), line, reason, "unreadable journal ignored");
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => warn!(path = %path.display(), %error, "unreadable journal ignored"),
