@@ -3,7 +3,9 @@
 use core::fmt::Write as _;
 
 use super::{Egress, GatewayConfig};
-use crate::journal::{Change, Family};
+#[cfg(any(test, target_os = "linux"))]
+use crate::journal::Change;
+use crate::journal::Family;
 
 /// Our chain in a table, and the built-in chain that jumps to it.
 struct Chain {
@@ -58,6 +60,7 @@ pub fn iptables_text(config: &GatewayConfig, family: Family) -> String {
 }
 
 /// What [`iptables_text`] changes. Chains come before the jumps to them, which are so undone first.
+#[cfg(any(test, target_os = "linux"))]
 pub(super) fn changes(config: &GatewayConfig, family: Family) -> Vec<Change> {
     chains(config)
         .into_iter()

@@ -16,6 +16,7 @@
 
 #[cfg(target_os = "linux")]
 mod apply;
+#[cfg(any(test, target_os = "linux"))]
 mod foreign;
 mod iptables;
 mod nft;
@@ -57,7 +58,7 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// The pools of one family, as rule text separated by `separator`.
+    /// The pools of one family, without host bits and overlaps.
     fn pools_of(&self, family: Family) -> Vec<IpNet> {
         let pools: Vec<IpNet> =
             self.pools.iter().map(IpNet::trunc).filter(|pool| Family::of(pool) == family).collect();
@@ -66,6 +67,7 @@ impl GatewayConfig {
     }
 
     /// The families that have a pool.
+    #[cfg(target_os = "linux")]
     fn families(&self) -> Vec<Family> {
         [Family::V4, Family::V6].into_iter().filter(|family| !self.pools_of(*family).is_empty()).collect()
     }

@@ -10,7 +10,7 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Change, InterfaceName, JournalError, SysctlValue,
+    Change, InterfaceName, JournalError,
     format::{self, Contents, EntryId, SystemId},
 };
 
@@ -190,7 +190,7 @@ impl Journal {
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err((line, reason))) => {
-                    warn!(path = %path.display(), line, reason, "unreadable journal ignored")
+                    warn!(path = %path.display(), line, reason, "unreadable journal ignored");
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => warn!(path = %path.display(), %error, "unreadable journal ignored"),
@@ -265,7 +265,7 @@ impl Journal {
         value: &str,
         dependents: &[String],
     ) -> Result<EntryId, JournalError> {
-        use super::sysctl;
+        use super::{SysctlValue, sysctl};
 
         let failed = |action| move |source| JournalError::Sysctl { action, key: key.to_owned(), source };
         let _lock = self.exclusive()?;

@@ -59,7 +59,8 @@ impl Netlink {
         self.sequence += 1;
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | flags;
-        if flags & NLM_F_DUMP == 0 {
+        // A dump ends by itself. Its two bits mean other things in other requests, such as NLM_F_EXCL.
+        if flags & NLM_F_DUMP != NLM_F_DUMP {
             request.header.flags |= NLM_F_ACK;
         }
         request.header.sequence_number = self.sequence;

@@ -87,10 +87,9 @@ impl Routes {
         let ids = journal.record_all(new.iter().cloned())?;
         self.made.extend(ids.into_iter().zip(new.iter().cloned()));
         // The same table with other contents is no new change, but a new batch.
-        if let Some(text) = plan.marks.as_ref().filter(|text| self.plan.marks.as_ref() != Some(*text)) {
-            if installed("nft") {
-                run("nft", &["-f", "-"], Some(text))?;
-            }
+        let text = plan.marks.as_ref().filter(|text| self.plan.marks.as_ref() != Some(*text));
+        if let Some(text) = text.filter(|_| installed("nft")) {
+            run("nft", &["-f", "-"], Some(text))?;
         }
         let name = plan.interface.as_str();
         let mut netlink = Netlink::open()

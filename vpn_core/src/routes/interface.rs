@@ -55,12 +55,12 @@ impl InterfaceSetup {
             .map_err(|source| RouteError::kernel(format!("look up interface {name}"), name, source))?;
         let addresses = self.usable_addresses()?;
 
-        self.set_link(&mut netlink, index, LinkAttribute::Mtu(self.mtu)).map_err(|source| {
+        set_link(&mut netlink, index, LinkAttribute::Mtu(self.mtu)).map_err(|source| {
             RouteError::kernel(format!("set the MTU of {name} to {}", self.mtu), name, source)
         })?;
         for wish in [LinkAttribute::TxQueueLen(TX_QUEUE_PACKETS), LinkAttribute::GsoMaxSegs(GSO_MAX_SEGMENTS)]
         {
-            if let Err(error) = self.set_link(&mut netlink, index, wish.clone()) {
+            if let Err(error) = set_link(&mut netlink, index, wish.clone()) {
                 debug!(interface = name, ?wish, %error, "not set; only throughput depends on it");
             }
         }
@@ -74,7 +74,7 @@ impl InterfaceSetup {
                     .map_err(|source| RouteError::kernel(format!("add {address} to {name}"), name, source))?,
             }
         }
-        self.bring_up(&mut netlink, index)
+        bring_up(&mut netlink, index)
             .map_err(|source| RouteError::kernel(format!("bring {name} up"), name, source))
     }
 
@@ -109,26 +109,26 @@ impl InterfaceSetup {
         warn!(interface = %self.name, "IPv6 is disabled on this host: the tunnel's IPv6 addresses are left out");
         Ok(v4)
     }
-
-    fn set_link(&self, netlink: &mut Netlink, index: u32, attribute: LinkAttribute) -> io::Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(attribute);
-        netlink.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
-    }
-
-    fn bring_up(&self, netlink: &mut Netlink, index: u32) -> io::Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        netlink.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
-    }
 }
 
 /// Whether the interface can have IPv6 addresses and routes.
 pub(super) fn ipv6_is_on(interface: &InterfaceName) -> bool {
     sysctl::read(&format!("net/ipv6/conf/{interface}/disable_ipv6")).is_ok_and(|value| value == "0")
+}
+
+fn set_link(netlink: &mut Netlink, index: u32, attribute: LinkAttribute) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(attribute);
+    netlink.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
+}
+
+fn bring_up(netlink: &mut Netlink, index: u32) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    netlink.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
 }
 
 fn add_address(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<()> {

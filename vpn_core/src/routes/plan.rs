@@ -76,6 +76,7 @@ impl RoutePlan {
             .any(|p| p.contains(&endpoint))
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn has_ipv4_rules(&self) -> bool {
         self.rules.iter().any(|rule| rule.family == Family::V4)
     }

@@ -1,7 +1,9 @@
 //! Namespaces, and what a test sees in them.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     net::UdpSocket,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -21,8 +23,10 @@ pub(crate) fn inside(name: &str, hidden: &[&str]) -> bool {
         println!("{name}: skipped, cannot make namespaces here");
         return false;
     }
-    let hide: String =
-        hidden.iter().map(|program| format!("mount --bind /dev/null $(command -v {program}) && ")).collect();
+    let mut hide = String::new();
+    for program in hidden {
+        let _ = write!(hide, "mount --bind /dev/null $(command -v {program}) && ");
+    }
     // A /run of its own, so that `ip netns add` leaves no names on the host.
     let script = format!("mount -t tmpfs tmpfs /run && {hide} ip link set lo up && exec \"$0\" \"$@\"");
     let status = Command::new("unshare")
@@ -51,7 +55,8 @@ pub(crate) fn succeeds(command: &str) -> bool {
 
 /// All that the tests change: firewall, routing, sysctls. Counters left out.
 pub(crate) fn system() -> String {
-    let mut text = sh("ip rule; ip -6 rule; ip route show table all; ip -6 route show table all");
+    // Link-local addresses come when duplicate address detection is through, whatever the test does.
+    let mut text = sh("(ip rule; ip -6 rule; ip route show table all) | grep -v fe80:");
     if succeeds("nft list tables") {
         text += &sh("nft list ruleset");
     }
@@ -82,7 +87,7 @@ fn read_all(path: &Path, text: &mut String) {
         if entry.is_dir() {
             read_all(&entry, text);
         } else if let Ok(value) = fs::read_to_string(&entry) {
-            text.push_str(&format!("{} = {}\n", entry.display(), value.trim()));
+            let _ = writeln!(text, "{} = {}", entry.display(), value.trim());
         }
     }
 }
