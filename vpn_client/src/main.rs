@@ -1,2 +1,100 @@
-//! Placeholder of the skeleton.
-fn main() {}
+//! `vpn-client`: connects this host to a server. Only the command line is here.
+
+mod down;
+mod profile;
+mod up;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode, time::SystemTime};
+use vpn_core::{
+    cli::{self, GlobalArgs, SharedCommand, StatusArgs},
+    config::{Config, Role},
+    node::{self, NodeOptions},
+};
+
+/// Client of the post-quantum hybrid VPN
+#[derive(Parser)]
+#[command(name = "vpn-client", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Examples:
+  vpn-client up alice --wait
+  vpn-client up ./alice.toml --foreground
+  vpn-client status
+  vpn-client down
+
+Exit status: 0 done, 1 failed, 2 usage, 3 not running or not connected, 4 not permitted.")]
+struct Arguments {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Connect
+    #[command(after_help = "Examples:
+  vpn-client up alice                    /etc/vpn/clients/alice.toml, in the background
+  vpn-client up ./alice.toml --wait=10s  return when connected, or fail with status 3
+  vpn-client up alice --foreground       for a service manager")]
+    Up(up::UpArgs),
+    /// Disconnect; not running is no error
+    #[command(after_help = "Examples:\n  vpn-client down\n  vpn-client down alice")]
+    Down(ProfileArgs),
+    /// Show the running client and its peers
+    #[command(
+        after_help = "Examples:\n  vpn-client status\n  vpn-client status --json | jq '.peers[0].state'"
+    )]
+    Status(StatusArgs),
+    /// Say what is wrong with a configuration, with file and line
+    #[command(after_help = "Example:\n  vpn-client check ./alice.toml")]
+    Check(ProfileArgs),
+    /// Undo what a client that crashed has left behind
+    #[command(after_help = "Example:\n  vpn-client cleanup")]
+    Cleanup,
+    #[command(flatten)]
+    Shared(SharedCommand),
+}
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+struct ProfileArgs {
+    /// A file, or the name of a profile in /etc/vpn/clients
+    #[arg(value_name = "FILE|PROFILE", env = "VPN_PROFILE")]
+    profile: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    cli::run(|| {
+        global.start_logging();
+        run(&global, command)
+    })
+}
+
+fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::up(global, &args),
+        Command::Down(ProfileArgs { profile }) => down::down(global, profile.as_deref()),
+        Command::Status(args) => cli::show_status(global, &profile::running(global, None)?, args),
+        Command::Check(ProfileArgs { profile }) => {
+            let file = profile::file(global, profile.as_deref())?;
+            cli::check(global, Config::load(&file, Role::Client, SystemTime::now()))
+        }
+        Command::Cleanup => Ok(node::cleanup(&options(global))?),
+        Command::Shared(command) => command.run(Arguments::command()),
+    }
+}
+
+fn options(global: &GlobalArgs) -> NodeOptions {
+    NodeOptions { run_folder: global.run_dir.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -225,17 +225,23 @@ impl<'t> Table<'t> {
     /// Reports the keys that nobody took.
     pub(super) fn finish(self, source: &mut Source<'t>) {
         for (key, (span, _)) in &self.entries {
-            let nearest = self.known.iter().map(|known| (distance(key, known), *known)).min();
-            let remedy = match nearest {
-                Some((distance, known)) if distance <= 1 + known.len() / 4 => {
-                    format!("did you mean `{known}`?")
-                }
-                Some(_) | None => format!("remove it, or use one of: {}", self.known.join(", ")),
+            let remedy = match suggestion(key, &self.known) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("remove it, or use one of: {}", self.known.join(", ")),
             };
             let place = if self.title.is_empty() { String::new() } else { format!(" in {}", self.title) };
             source.fault(span, Complaint::new(format!("unknown key `{key}`{place}"), remedy));
         }
     }
+}
+
+/// The known key that was probably meant: a few edits away, or what `key` begins with.
+fn suggestion(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let (edits, nearest) = known.iter().map(|known| (distance(key, known), *known)).min()?;
+    if edits <= 1 + nearest.len() / 4 {
+        return Some(nearest);
+    }
+    known.iter().copied().filter(|known| key.starts_with(known)).max_by_key(|known| known.len())
 }
 
 /// Edits (insert, remove, replace) from `a` to `b`; an underscore and a hyphen are the same.

@@ -1,0 +1,159 @@
+//! `up`: in the foreground, or as a process of its own in the background.
+
+use crate::{options, profile};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use std::{
+    env,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::{
+        fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+use vpn_core::{
+    cli::{GlobalArgs, NotConnected},
+    config::{Config, Role},
+    control::{ControlClient, ControlError, PeerState},
+    node,
+};
+
+/// How long a start may take: reading, making the interface, installing routes.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at a process that is starting, or at a peer that is connecting.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How to connect.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// A file, or the name of a profile in /etc/vpn/clients
+    #[arg(value_name = "FILE|PROFILE", env = "VPN_PROFILE")]
+    profile: Option<PathBuf>,
+    /// Stay in the foreground until stopped; SIGHUP reloads
+    #[arg(long, env = "VPN_FOREGROUND", conflicts_with = "wait")]
+    foreground: bool,
+    /// Return only when a peer is connected; fail with status 3 when that takes longer
+    #[arg(long, env = "VPN_WAIT", value_name = "TIME", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "30s", value_parser = parse_duration)]
+    wait: Option<Duration>,
+}
+
+/// Connects.
+pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
+    let file = profile::file(global, args.profile.as_deref())?;
+    let load = || Config::load(&file, Role::Client, SystemTime::now());
+    if args.foreground {
+        return Ok(node::run(&load, Role::Client, &options(global))?);
+    }
+    // Read here as well: what is wrong with the file is better said by this process than by one without a terminal.
+    let config = load()?;
+    for warning in &config.warnings {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let name = config.interface.name.clone();
+    let client = global.control(name.as_str());
+    refuse_second(&client)?;
+    let log = global.run_dir.join(format!("{name}.log"));
+    let child = start(global, &file, &log)?;
+    wait_until_ready(&client, child, &log)?;
+    let Some(patience) = args.wait else { return Ok(()) };
+    wait_until_connected(&client, patience)
+}
+
+fn refuse_second(client: &ControlClient) -> anyhow::Result<()> {
+    match client.status() {
+        Err(ControlError::NotRunning(_)) => Ok(()),
+        Ok(status) => {
+            bail!("already running: {} has interface {}", client.path().display(), status.interface.name)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Starts this program again with `--foreground`, in a process group of its own, so that a Ctrl-C meant for another
+/// command does not reach it.
+fn start(global: &GlobalArgs, file: &Path, log: &Path) -> anyhow::Result<Child> {
+    let cannot = || format!("the log {} cannot be made", log.display());
+    DirBuilder::new().recursive(true).mode(0o755).create(&global.run_dir).with_context(cannot)?;
+    let output: File = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(log)
+        .with_context(cannot)?;
+    let mut command = Command::new(env::current_exe().context("this program cannot find itself")?);
+    command.arg("up").arg("--foreground").arg("--").arg(fs::canonicalize(file)?);
+    command.env_remove("VPN_WAIT").env_remove("VPN_PROFILE");
+    command.env("VPN_RUN_DIR", fs::canonicalize(&global.run_dir)?);
+    command.env("VPN_COLOR", "never").env("VPN_VERBOSE", global.verbose.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).process_group(0).current_dir("/");
+    command.spawn().context("the client cannot be started")
+}
+
+/// Waits until the client answers on its control socket, or has ended.
+fn wait_until_ready(client: &ControlClient, mut child: Child, log: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().context("the client cannot be watched")? {
+            let said = fs::read_to_string(log).unwrap_or_default();
+            let said = said.trim_end();
+            bail!("the client did not start ({status}):\n{said}");
+        }
+        match client.status() {
+            Ok(_) => return Ok(()),
+            Err(ControlError::NotRunning(_)) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
+            Err(error) => {
+                // Half started is not started.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error)
+                    .with_context(|| format!("the client did not start; see {}", log.display()));
+            }
+        }
+    }
+}
+
+fn wait_until_connected(client: &ControlClient, patience: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    while !client.status()?.peers.iter().any(|peer| peer.state == PeerState::Up) {
+        if Instant::now() >= deadline {
+            let message = format!(
+                "not connected after {patience:?}; the client goes on trying, `vpn-client down` stops it"
+            );
+            return Err(NotConnected(message).into());
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+/// Reads whole seconds: `30`, `30s` or `2m`.
+fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    let wrong = "write seconds or minutes, as in 30s or 2m";
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(number) => (number, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    number.parse::<u16>().map(|number| Duration::from_secs(u64::from(number) * unit)).map_err(|_| wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_seconds_or_minutes() {
+        assert_eq!(parse_duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "s", "1h", "-1", "1.5s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}
