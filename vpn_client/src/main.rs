@@ -9,7 +9,7 @@ use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use vpn_core::{
     cli::{self, GlobalArgs, SharedCommand, StatusArgs},
     config::{Config, Role},
-    node::{self, NodeOptions},
+    node,
 };
 
 /// Client of the post-quantum hybrid VPN
@@ -80,13 +80,18 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
             let file = profile::file(global, profile.as_deref())?;
             cli::check(global, Config::load(&file, Role::Client, SystemTime::now()))
         }
-        Command::Cleanup => Ok(node::cleanup(&options(global))?),
+        Command::Cleanup => cleanup(global),
         Command::Shared(command) => command.run(Arguments::command()),
     }
 }
 
-fn options(global: &GlobalArgs) -> NodeOptions {
-    NodeOptions { run_folder: global.run_dir.clone() }
+fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {
+    let cleaned = node::cleanup(&global.node_options())?;
+    let text = match cleaned.as_slice() {
+        [] => "nothing was left behind\n".to_owned(),
+        names => names.iter().map(|name| format!("{name}: undone\n")).collect(),
+    };
+    Ok(cli::print(text)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `up`: in the foreground, or as a process of its own in the background.
 
-use crate::{options, profile};
+use crate::profile;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use std::{
@@ -48,7 +48,7 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     let file = profile::file(global, args.profile.as_deref())?;
     let load = || Config::load(&file, Role::Client, SystemTime::now());
     if args.foreground {
-        return Ok(node::run(&load, Role::Client, &options(global))?);
+        return Ok(node::run(&load, Role::Client, &global.node_options())?);
     }
     // Read here as well: what is wrong with the file is better said by this process than by one without a terminal.
     let config = load()?;

@@ -11,7 +11,7 @@ use vpn_core::{
     cli::{self, GlobalArgs, SharedCommand, StatusArgs},
     config::{Config, Role},
     control::ControlClient,
-    node::{self, NodeOptions},
+    node,
 };
 
 const DEFAULT_CONFIG: &str = "/etc/vpn/server.toml";
@@ -75,7 +75,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init(args) => init::init(&args),
         Command::Run => {
-            let options = NodeOptions { run_folder: global.run_dir.clone() };
+            let options = global.node_options();
             Ok(node::run(&load, Role::Server, &options)?)
         }
         Command::Check => cli::check(global, load()),

@@ -1,6 +1,9 @@
 //! Arguments that every command has.
 
-use crate::control::{ControlClient, Palette, RUN_FOLDER, socket_path};
+use crate::{
+    control::{ControlClient, Palette, RUN_FOLDER, socket_path},
+    node::{NodeOptions, STATE_FOLDER},
+};
 use clap::{ArgAction, Args, ValueEnum};
 use std::{
     io::{self, IsTerminal as _},
@@ -30,6 +33,9 @@ pub struct GlobalArgs {
     /// Folder of the control sockets
     #[arg(long, global = true, env = "VPN_RUN_DIR", value_name = "DIR", default_value = RUN_FOLDER, hide = true)]
     pub run_dir: PathBuf,
+    /// Folder of the journals of system changes
+    #[arg(long, global = true, env = "VPN_STATE_DIR", value_name = "DIR", default_value = STATE_FOLDER, hide = true)]
+    pub state_dir: PathBuf,
 }
 
 /// Forms of the log.
@@ -78,6 +84,11 @@ impl GlobalArgs {
     /// The configuration file, or `default`.
     pub fn config_or(&self, default: &str) -> PathBuf {
         self.config.clone().unwrap_or_else(|| Path::new(default).to_owned())
+    }
+
+    /// Where a node that these arguments start keeps its files.
+    pub fn node_options(&self) -> NodeOptions {
+        NodeOptions { run_folder: self.run_dir.clone(), state_folder: self.state_dir.clone() }
     }
 
     /// The control socket of the node with this interface.

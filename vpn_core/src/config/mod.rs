@@ -16,10 +16,10 @@ mod peer;
 mod table;
 mod write;
 
+pub use crate::journal::InterfaceName;
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{DEFAULT_MTU, Egress, GatewayConfig, InterfaceConfig, Routes};
 pub use load::PEERS_FOLDER;
-pub use crate::journal::InterfaceName;
 pub use names::{EndpointName, MAX_PEER_NAME, NameError, PeerName};
 pub use new_files::{NewFileError, NewFiles};
 pub use peer::{Handshake, PeerConfig};

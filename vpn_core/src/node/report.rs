@@ -63,7 +63,10 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
         name: peer.name.to_string(),
         public_key: peer.public_key.to_string(),
         state,
-        endpoint: live.and_then(|live| live.endpoint).map(|endpoint| endpoint.to_string()).or_else(configured),
+        endpoint: live
+            .and_then(|live| live.endpoint)
+            .map(|endpoint| endpoint.to_string())
+            .or_else(configured),
         handshake: handshake.to_owned(),
         post_quantum,
         suite: live.filter(|live| live.handshakes > 0).map(|live| live.suite.name().to_owned()),
@@ -78,7 +81,11 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
 }
 
 /// Says that a peer does not answer, and what may be the reason. Not each time: the first three, then every tenth.
-pub(super) fn log_unanswered(peer: &PeerConfig, endpoint: Option<std::net::SocketAddr>, unanswered: Unanswered) {
+pub(super) fn log_unanswered(
+    peer: &PeerConfig,
+    endpoint: Option<std::net::SocketAddr>,
+    unanswered: Unanswered,
+) {
     if unanswered.inits > 3 && !unanswered.inits.is_multiple_of(10) {
         return;
     }

@@ -95,7 +95,11 @@ impl<'a> Running<'a> {
     }
 
     /// Runs until a signal, the control socket or a failure ends it.
-    pub(super) async fn serve(&self, control: &ControlServer, signals: &mut Signals) -> Result<(), NodeError> {
+    pub(super) async fn serve(
+        &self,
+        control: &ControlServer,
+        signals: &mut Signals,
+    ) -> Result<(), NodeError> {
         tokio::select! {
             never = control.serve(self) => match never {},
             () = self.stop.notified() => Ok(()),
@@ -189,7 +193,8 @@ impl<'a> Running<'a> {
         self.addresses.borrow_mut().merge(fresh);
         let updates: Vec<(PublicKey, Vec<SocketAddr>)> = {
             let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
-            let concerned = config.peers.iter().filter(|peer| peer.endpoints.iter().any(|name| names.contains(name)));
+            let concerned =
+                config.peers.iter().filter(|peer| peer.endpoints.iter().any(|name| names.contains(name)));
             concerned.map(|peer| (peer.public_key, addresses.of(&peer.endpoints))).collect()
         };
         self.route(&[]);
@@ -206,7 +211,9 @@ impl<'a> Running<'a> {
             tokio::time::sleep(RESOLUTION_RETRY).await;
             let unresolved = {
                 let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
-                endpoint_names(&config).filter(|name| addresses.of(std::slice::from_ref(name)).is_empty()).collect::<Vec<_>>()
+                endpoint_names(&config)
+                    .filter(|name| addresses.of(std::slice::from_ref(name)).is_empty())
+                    .collect::<Vec<_>>()
             };
             if !unresolved.is_empty() {
                 self.resolve(unresolved).await;
@@ -341,7 +348,12 @@ fn set_peers(device: &mut Device, peers: Vec<DevicePeer>, now: Instant) {
 
 fn admitted(config: &Config, addresses: &Addresses) -> Vec<DevicePeer> {
     let clock = SystemTime::now();
-    config.peers.iter().filter(|peer| peer.is_admitted(clock)).map(|peer| device_peer(peer, addresses)).collect()
+    config
+        .peers
+        .iter()
+        .filter(|peer| peer.is_admitted(clock))
+        .map(|peer| device_peer(peer, addresses))
+        .collect()
 }
 
 fn allowed_ips(peers: &[DevicePeer]) -> Vec<IpNet> {
@@ -363,11 +375,12 @@ fn peer_by_key<'c>(config: &'c Config, key: &PublicKey) -> Option<&'c PeerConfig
 /// What a reload cannot change; naming it is better than applying half of a file.
 fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
     let (a, b) = (&old.interface, &new.interface);
-    let same_secret = |x: &Option<crate::base::SecretBytes<32>>, y: &Option<crate::base::SecretBytes<32>>| match (x, y) {
-        (None, None) => true,
-        (Some(x), Some(y)) => x.ct_eq(y),
-        (Some(_), None) | (None, Some(_)) => false,
-    };
+    let same_secret =
+        |x: &Option<crate::base::SecretBytes<32>>, y: &Option<crate::base::SecretBytes<32>>| match (x, y) {
+            (None, None) => true,
+            (Some(x), Some(y)) => x.ct_eq(y),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
     let changed = [
         ("name", a.name != b.name),
         ("identity", a.identity.public_key() != b.identity.public_key()),
@@ -378,7 +391,8 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
         ("[gateway]", old.gateway != new.gateway),
     ];
-    let changed: Vec<&str> = changed.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+    let changed: Vec<&str> =
+        changed.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
     if changed.is_empty() {
         return Ok(());
     }
