@@ -15,7 +15,7 @@ use std::{
     os::fd::AsFd,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vpn_core::{
     base::Endpoint,
@@ -127,6 +127,11 @@ fn bring_up(name: &str) {
     Namespace::ip(&format!("addr add {NEAR_V4}/24 dev {name}"));
     Namespace::ip(&format!("-6 addr add {NEAR_V6}/64 dev {name} nodad"));
     Namespace::ip(&format!("link set {name} mtu 1420 up"));
+    // The kernel makes an IPv6 address reachable in the background; until then its packets would be dropped.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !Namespace::ip("-6 route show table local").contains(&format!("local {NEAR_V6} ")) {
+        assert!(Instant::now() < deadline, "{NEAR_V6} does not become reachable");
+    }
 }
 
 fn device(offloads: Offloads) -> Tun {

@@ -327,6 +327,21 @@ mod tests {
     }
 
     #[test]
+    fn more_flows_than_are_remembered_keep_their_order() {
+        let flows: Vec<Vec<Spec>> =
+            (0..40).map(|flow| run_of(Spec { flow, ..Spec::tcp(40) }, &[40; 3])).collect();
+        let packets: Vec<Vec<u8>> =
+            (0..4).flat_map(|step| flows.iter().map(move |flow| flow[step].build())).collect();
+        let (frames, report) = write(&mut TunWriter::new(), &packets);
+        assert_eq!((report.written, report.dropped), (160, 0));
+        let out: Vec<Vec<u8>> = frames.into_iter().flat_map(split).collect();
+        for flow in flows {
+            let of_flow = out.iter().filter(|packet| packet[21] == flow[0].flow);
+            assert!(of_flow.eq(&build(&flow)));
+        }
+    }
+
+    #[test]
     fn a_fragment_or_an_empty_segment_is_not_overtaken() {
         let run = run_of(Spec::tcp(500), &[500, 0, 500, 500]);
         assert_eq!(frames_of(&run), 3);

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, AsRawFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Why a wait ended.
@@ -56,15 +56,18 @@ impl Interrupt {
             libc::pollfd { fd: self.counter.as_raw_fd(), events: libc::POLLIN, revents: 0 },
             libc::pollfd { fd: source.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 },
         ];
-        // Rounded up: a deadline must be past when the caller looks at the clock again.
-        let milliseconds = timeout.map_or(-1, |timeout| {
-            libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
-        });
-        match sys::poll(&mut targets, milliseconds) {
-            Ok(_) => {}
-            // A signal: the caller looks at its clock and waits again.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Wake::TimedOut),
-            Err(error) => return Err(error),
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            // Rounded up: a deadline must be past when the caller looks at the clock again.
+            let milliseconds = deadline.map_or(-1, |deadline| {
+                let left = deadline.saturating_duration_since(Instant::now());
+                libc::c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+            });
+            match sys::poll(&mut targets, milliseconds) {
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a signal is no event
+                Err(error) => return Err(error),
+            }
         }
         let [interrupt, source] = targets;
         Ok(match (interrupt.revents, source.revents) {

@@ -48,9 +48,10 @@ impl Namespace {
         None
     }
 
-    /// Runs `ip` with these arguments.
-    pub(crate) fn ip(arguments: &str) {
-        succeed(Command::new("ip").args(arguments.split_whitespace()));
+    /// Runs `ip` with these arguments and returns its output.
+    pub(crate) fn ip(arguments: &str) -> String {
+        let output = succeed(Command::new("ip").args(arguments.split_whitespace()));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
