@@ -92,6 +92,7 @@ fn start(global: &GlobalArgs, file: &Path, log: &Path) -> anyhow::Result<Child> 
     command.env_remove("VPN_WAIT").env_remove("VPN_PROFILE");
     command.env("VPN_RUN_DIR", fs::canonicalize(&global.run_dir)?);
     command.env("VPN_COLOR", "never").env("VPN_VERBOSE", global.verbose.to_string());
+    command.env("VPN_LOG_FORMAT", global.log_format.as_str());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).process_group(0).current_dir("/");
     command.spawn().context("the client cannot be started")
 }

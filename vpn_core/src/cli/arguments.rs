@@ -97,6 +97,16 @@ impl GlobalArgs {
     }
 }
 
+impl LogFormat {
+    /// As on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl Color {
     fn wanted(self, terminal: bool) -> bool {
         match self {

@@ -27,8 +27,8 @@ pub(super) fn generate_key(wireguard: bool) -> anyhow::Result<()> {
     if wireguard {
         // Clamped as `wg genkey` does it (RFC 7748, section 5): other tools may expect that of a stored key.
         let bytes = key.expose_mut();
-        bytes[0] &= 248;
-        bytes[31] = bytes[31] & 127 | 64;
+        bytes[0] &= 0xf8;
+        bytes[31] = (bytes[31] & 0x7f) | 0x40;
     }
     print_secret(&key)
 }

@@ -58,6 +58,7 @@ pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
 }
 
 /// Whether nobody but the owner has any access.
+#[expect(clippy::verbose_bit_mask, reason = "a mask of permission bits is read as octal")]
 pub(super) fn is_private(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o077 == 0
 }

@@ -1,8 +1,8 @@
 //! From files to a [`Config`]: reads everything, then checks what only shows across tables and files.
 
 use super::{
-    Config, ConfigError, InterfaceConfig, InterfaceName, Role,
-    fault::{Complaint, Fault},
+    Config, ConfigError, GatewayConfig, InterfaceConfig, InterfaceName, Role,
+    fault::{Complaint, Fault, Position},
     interface::{read_gateway, read_interface},
     key::{is_private, open, unreadable},
     overlap::{Claim, overlaps},
@@ -37,12 +37,12 @@ pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, C
     for file in peer_files(path, &mut findings) {
         read_peer_file(&file, &mut findings);
     }
-    check_peers(parts.as_ref().map(|(interface, _)| interface), &mut findings, now);
-    if let Some((interface, _)) = &parts {
-        check_reachability(path, interface, role, &mut findings);
+    check_peers(parts.as_ref().map(|parts| &parts.interface), &mut findings, now);
+    if let Some(parts) = parts.as_ref().filter(|_| findings.faults.is_empty()) {
+        check_reachability(path, parts, role, &mut findings);
     }
     let Findings { faults, warnings, peers } = findings;
-    let (Some((interface, gateway)), true) = (parts, faults.is_empty()) else {
+    let (Some(MainParts { interface, gateway, .. }), true) = (parts, faults.is_empty()) else {
         return Err(ConfigError::new(faults));
     };
     let peers = peers.into_iter().map(|read| read.peer).collect();
@@ -63,7 +63,13 @@ pub(super) fn interface_name(path: &Path) -> Result<InterfaceName, ConfigError> 
     name.ok_or_else(|| ConfigError::new(findings.faults))
 }
 
-type MainParts = (InterfaceConfig, Option<super::GatewayConfig>);
+/// What the main file says, apart from peers.
+struct MainParts {
+    interface: InterfaceConfig,
+    /// Where the `[interface]` table begins.
+    at: Position,
+    gateway: Option<GatewayConfig>,
+}
 
 fn read_main_file(path: &Path, role: Role, findings: &mut Findings) -> Option<MainParts> {
     let mut parts = None;
@@ -76,12 +82,13 @@ fn read_main_file(path: &Path, role: Role, findings: &mut Findings) -> Option<Ma
             };
             source.fault(top.span(), Complaint::new("there is no [interface] table", remedy));
         }
+        let at = interface.as_ref().map(|table| source.position(table.span()));
         let interface = interface.and_then(|table| read_interface(source, table, role));
         let gateway = top.take_table(source, "gateway", "[gateway]");
         let gateway = gateway.and_then(|table| read_gateway(source, table, role));
         let peers = read_peers(source, &mut top);
         top.finish(source);
-        parts = interface.map(|interface| (interface, gateway));
+        parts = interface.zip(at).map(|(interface, at)| MainParts { interface, at, gateway });
         peers
     });
     parts
@@ -226,22 +233,24 @@ fn check_allowed_ips(peers: &[ReadPeer], faults: &mut Vec<Fault>) {
 }
 
 /// A node that neither listens nor knows where its peer is can never talk to it.
-fn check_reachability(path: &Path, interface: &InterfaceConfig, role: Role, findings: &mut Findings) {
+fn check_reachability(path: &Path, main: &MainParts, role: Role, findings: &mut Findings) {
     let Findings { faults, peers, .. } = findings;
     let remedy = "add listen = \"[::]:51820\" to [interface], or an endpoint to the peer";
     match role {
-        Role::Client if peers.is_empty() && faults.is_empty() => {
+        Role::Client if peers.is_empty() => {
             let complaint =
                 Complaint::new("there is no [[peer]] to connect to", "add the server as a [[peer]]");
-            faults.push(complaint.at(path, None));
+            faults.push(complaint.at(path, Some(main.at)));
         }
-        Role::Server if peers.is_empty() && interface.listen.is_none() => {
+        Role::Server if peers.is_empty() && main.interface.listen.is_none() => {
             let remedy = "add listen = \"[::]:51820\" to [interface]";
-            faults.push(Complaint::new("a server without `listen` cannot be reached", remedy).at(path, None));
+            faults.push(
+                Complaint::new("a server without `listen` cannot be reached", remedy).at(path, Some(main.at)),
+            );
         }
         Role::Client | Role::Server => {}
     }
-    if interface.listen.is_some() {
+    if main.interface.listen.is_some() {
         return;
     }
     for peer in peers.iter().map(|read| &read.peer).filter(|peer| peer.endpoints.is_empty()) {

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Why a new file or folder could not be made.
@@ -59,21 +60,14 @@ impl NewFiles {
     pub fn write(&mut self, path: &Path, text: &str) -> Result<(), NewFileError> {
         let system = |source| NewFileError::System { path: path.to_owned(), source };
         let temporary = temporary_name(path);
-        let linked = write_synced(&temporary, text).and_then(|()| {
-            // A link and not a rename: it fails where a file exists.
-            fs::hard_link(&temporary, path)
-        });
-        let removed = match linked {
-            Err(ref error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let _ = fs::remove_file(&temporary);
-                return Err(NewFileError::Exists(path.to_owned()));
-            }
-            Err(error) => {
-                let _ = fs::remove_file(&temporary);
-                return Err(system(error));
-            }
-            Ok(()) => fs::remove_file(&temporary),
-        };
+        write_synced(&temporary, text).map_err(system)?;
+        // A link and not a rename: it fails where a file exists.
+        let linked = fs::hard_link(&temporary, path);
+        let removed = fs::remove_file(&temporary);
+        linked.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => NewFileError::Exists(path.to_owned()),
+            _ => system(error),
+        })?;
         self.files.push(path.to_owned());
         removed.and_then(|()| sync_folder(path)).map_err(system)
     }
@@ -97,15 +91,21 @@ impl Drop for NewFiles {
     }
 }
 
+/// A name that no other process and no other thread uses at this time.
 fn temporary_name(path: &Path) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.new", process::id()))
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}.{number}.new", process::id()))
 }
 
 fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -39,7 +39,7 @@ pub(super) struct Table<'t> {
 pub(super) struct Value<'t> {
     pub(super) key: &'static str,
     pub(super) span: Range<usize>,
-    value: &'t DeValue<'t>,
+    content: &'t DeValue<'t>,
 }
 
 impl<'t> Source<'t> {
@@ -116,17 +116,20 @@ impl<'t> Source<'t> {
 
     /// The value as strings with their places.
     pub(super) fn strings(&mut self, value: &Value<'t>) -> Vec<Value<'t>> {
-        let Some(array) = value.value.as_array() else {
+        let Some(array) = value.content.as_array() else {
             let remedy = format!("write {} = [\"…\", \"…\"]", value.key);
             self.fault(&value.span, Complaint::new(format!("`{}` is a list of strings", value.key), remedy));
             return Vec::new();
         };
-        array.iter().map(|item| Value { key: value.key, span: item.span(), value: item.get_ref() }).collect()
+        array
+            .iter()
+            .map(|item| Value { key: value.key, span: item.span(), content: item.get_ref() })
+            .collect()
     }
 
     /// As [`Source::strings`], and a single string is a list of one.
     pub(super) fn one_or_more_strings(&mut self, value: &Value<'t>) -> Vec<Value<'t>> {
-        if value.value.is_str() { vec![value.clone()] } else { self.strings(value) }
+        if value.content.is_str() { vec![value.clone()] } else { self.strings(value) }
     }
 
     /// Unwraps a result, noting the complaint at its place.
@@ -140,7 +143,7 @@ impl<'t> Source<'t> {
         wanted: &str,
         read: impl FnOnce(&'t DeValue<'t>) -> Option<T>,
     ) -> Option<T> {
-        let read = read(value.value);
+        let read = read(value.content);
         if read.is_none() {
             let message = format!("`{}` has a value that it cannot have", value.key);
             self.fault(&value.span, Complaint::new(message, format!("write {wanted}")));
@@ -164,7 +167,7 @@ impl<'t> Table<'t> {
     /// Takes a key, when present.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Value<'t>> {
         self.known.push(key);
-        self.entries.remove(key).map(|(_, value)| Value { key, span: value.span(), value: value.get_ref() })
+        self.entries.remove(key).map(|(_, value)| Value { key, span: value.span(), content: value.get_ref() })
     }
 
     /// Takes a key whose absence is a fault.

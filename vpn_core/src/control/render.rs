@@ -110,7 +110,7 @@ fn bytes(count: u64) -> String {
     let Some((unit, shift)) = UNITS.iter().find(|(_, shift)| count >> shift > 0) else {
         return format!("{count} B");
     };
-    let hundredths = u128::from(count) * 100 >> shift;
+    let hundredths = (u128::from(count) * 100) >> shift;
     format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use std::time::SystemTime;
+use std::{fmt::Write as _, time::SystemTime};
 use vpn_core::{
     cli::{self, GlobalArgs},
     config::{Config, PeerConfig, PeerName},
@@ -20,7 +20,8 @@ pub(super) fn list(global: &GlobalArgs, config: &Config) -> anyhow::Result<()> {
     let mut text = String::new();
     for peer in &config.peers {
         let (name, state, key) = (&peer.name, state(peer, now), peer.public_key);
-        text += &format!("{name:width$}  {state:8}  {key}  {}\n", addresses(peer));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:width$}  {state:8}  {key}  {}", addresses(peer));
     }
     cli::print(text)?;
     Ok(())
@@ -47,7 +48,8 @@ pub(super) fn show(global: &GlobalArgs, config: &Config, name: &PeerName) -> any
         ("expires", expires),
         ("defined at", format!("{}:{}", peer.file.display(), peer.at.line)),
     ];
-    cli::print(fields.iter().map(|(field, value)| format!("{field:<14} {value}\n")).collect::<String>())?;
+    let lines: Vec<String> = fields.iter().map(|(field, value)| format!("{field:<14} {value}")).collect();
+    cli::print(lines.join("\n") + "\n")?;
     Ok(())
 }
 
