@@ -89,7 +89,7 @@ fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {
     let cleaned = node::cleanup(&global.node_options())?;
     let text = match cleaned.as_slice() {
         [] => "nothing was left behind\n".to_owned(),
-        names => names.iter().map(|name| format!("{name}: undone\n")).collect(),
+        names => names.iter().fold(String::new(), |text, name| text + name.as_str() + ": undone\n"),
     };
     Ok(cli::print(text)?)
 }

@@ -380,8 +380,8 @@ impl Device {
         let authenticated = claimed.authenticate(&entry.state, finish, &preshared_key);
         let outcome = match (authenticated, id) {
             (Ok(agreement), Some(id)) => Ok((agreement, id)),
-            (Ok(_), None) => Err(DropReason::UnknownPeer),
-            (Err(error), _) => Err(error.into()),
+            (_, None) => Err(DropReason::UnknownPeer),
+            (Err(error), Some(_)) => Err(error.into()),
         };
         match outcome {
             Ok((agreement, id)) => {

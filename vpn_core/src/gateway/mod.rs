@@ -85,7 +85,8 @@ pub enum GatewayError {
     Command(#[from] CommandError),
     /// There is nothing to write firewall rules with.
     #[error(
-        "neither nft nor iptables is installed: install the package nftables (or iptables), or set nat = false"
+        "neither nft nor iptables is found in PATH: install the package nftables (or iptables), add /usr/sbin to PATH, \
+         or set nat = false"
     )]
     NoFirewall,
     /// There is no IPv6 NAT or iptables for a configured IPv6 pool.

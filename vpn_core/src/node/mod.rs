@@ -104,9 +104,9 @@ pub fn run(
             tracing::warn!("{warning}");
         }
         let control = ControlServer::bind(&options.run_folder, config.interface.name.as_str())?;
-        let node = Running::start(config, role, options, load).await?;
+        let (node, mut notices) = Running::start(config, role, options, load).await?;
         notify(&[sd_notify::NotifyState::Ready]);
-        let outcome = node.serve(&control, &mut signals).await;
+        let outcome = node.serve(&control, &mut signals, &mut notices).await;
         notify(&[sd_notify::NotifyState::Stopping]);
         let stopped = node.stop();
         // Last: that the socket is gone tells whoever waits that everything is undone.

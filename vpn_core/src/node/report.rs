@@ -1,6 +1,7 @@
 //! From the device's view of itself to what users see: status and log lines.
 
 use crate::{
+    asymmetric::PublicKey,
     base::{DropCounters, DropReason},
     config::{Config, Handshake, PeerConfig, Role},
     control::{self, InterfaceStatus, PeerStatus, Status},
@@ -9,6 +10,7 @@ use crate::{
 };
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     time::{Instant, SystemTime},
 };
 
@@ -83,20 +85,26 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
 /// Says that a peer does not answer, and what may be the reason. Not each time: the first three, then every tenth.
 pub(super) fn log_unanswered(
     peer: &PeerConfig,
-    endpoint: Option<std::net::SocketAddr>,
-    unanswered: Unanswered,
+    own: &PublicKey,
+    endpoint: Option<SocketAddr>,
+    row: Unanswered,
 ) {
-    if unanswered.inits > 3 && !unanswered.inits.is_multiple_of(10) {
+    if row.inits > 3 && !row.inits.is_multiple_of(10) {
         return;
     }
-    let seconds = unanswered.since.elapsed().as_secs();
+    let (peer, theirs) = (&peer.name, peer.public_key.short());
     let endpoint = endpoint.map_or_else(|| "(unknown)".to_owned(), |endpoint| endpoint.to_string());
-    tracing::warn!(
-        peer = %peer.name,
-        %endpoint,
-        inits = unanswered.inits,
-        "no answer for {seconds} s: check that the peer runs, that its UDP port is open on the way, that `public_key` \
-         ({}…) is its identity, and that it knows ours and the same preshared and network keys; trying on",
-        peer.public_key.short(),
-    );
+    if row.refused {
+        tracing::warn!(
+            %peer, endpoint, inits = row.inits,
+            "the peer answers but does not accept us: check that our public key {own} is among its peers, enabled and \
+             not expired, and that both sides have the same preshared key; trying on"
+        );
+    } else {
+        tracing::warn!(
+            %peer, endpoint, inits = row.inits,
+            "no answer: check that the peer runs, that its UDP port is open on the way, that `public_key` ({theirs}…) \
+             is its identity, and that both sides have the same network key or none; trying on"
+        );
+    }
 }

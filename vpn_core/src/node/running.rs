@@ -34,6 +34,9 @@ const INITS_PER_RESOLUTION: u32 = 3;
 /// How soon names that have never resolved are tried again.
 const RESOLUTION_RETRY: Duration = Duration::from_secs(5);
 
+/// The engine's notices; few, and not from strangers.
+pub(super) type Notices = mpsc::UnboundedReceiver<Notice>;
+
 /// A running node.
 pub(super) struct Running<'a> {
     role: Role,
@@ -42,7 +45,6 @@ pub(super) struct Running<'a> {
     addresses: RefCell<Addresses>,
     system: RefCell<System>,
     engine: Engine,
-    notices: RefCell<mpsc::UnboundedReceiver<Notice>>,
     stop: Notify,
     /// Guards against two reloads whose parts mix.
     reloading: Cell<bool>,
@@ -55,7 +57,7 @@ impl<'a> Running<'a> {
         role: Role,
         options: &NodeOptions,
         load: &'a dyn Fn() -> Result<Config, ConfigError>,
-    ) -> Result<Self, NodeError> {
+    ) -> Result<(Self, Notices), NodeError> {
         let (mut system, queue) = System::start(&config, options)?;
         let mut addresses = Addresses::default();
         addresses.resolve(endpoint_names(&config)).await;
@@ -81,17 +83,17 @@ impl<'a> Running<'a> {
             peers = config.peers.len(),
             "the tunnel is ready"
         );
-        Ok(Self {
+        let running = Self {
             role,
             load,
             config: RefCell::new(config),
             addresses: RefCell::new(addresses),
             system: RefCell::new(system),
             engine,
-            notices: RefCell::new(notices),
             stop: Notify::new(),
             reloading: Cell::new(false),
-        })
+        };
+        Ok((running, notices))
     }
 
     /// Runs until a signal, the control socket or a failure ends it.
@@ -104,7 +106,7 @@ impl<'a> Running<'a> {
             never = control.serve(self) => match never {},
             () = self.stop.notified() => Ok(()),
             () = self.obey(signals) => Ok(()),
-            failure = self.follow_notices() => Err(failure),
+            failure = self.follow_notices(notices) => Err(failure),
             never = self.watch_expiry() => match never {},
             never = self.resolve_unresolved() => match never {},
         }
@@ -126,8 +128,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn follow_notices(&self) -> NodeError {
-        let mut notices = self.notices.borrow_mut();
+    async fn follow_notices(&self, notices: &mut Notices) -> NodeError {
         loop {
             match notices.recv().await {
                 Some(Notice::Event(event)) => self.handle_event(event).await,
@@ -177,7 +178,8 @@ impl<'a> Running<'a> {
         let names = {
             let config = self.config.borrow();
             let Some(peer) = peer_by_key(&config, &status.public_key) else { return };
-            report::log_unanswered(peer, status.endpoint, unanswered);
+            let own = config.interface.identity.public_key();
+            report::log_unanswered(peer, &own, status.endpoint, unanswered);
             peer.endpoints.clone()
         };
         if unanswered.inits.is_multiple_of(INITS_PER_RESOLUTION) && !names.is_empty() {

@@ -15,6 +15,8 @@ pub struct Unanswered {
     pub since: Instant,
     /// How many were sent.
     pub inits: u32,
+    /// Whether the last one was answered, but the finish was not: the peer does not accept us.
+    pub refused: bool,
 }
 
 /// The current handshake of such a row.

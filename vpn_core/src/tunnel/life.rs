@@ -463,7 +463,10 @@ impl Tunnel {
         if self.slots.current.as_ref().is_some_and(|session| session.completed >= attempt.begun) {
             return;
         }
-        let unanswered = self.unanswered.unwrap_or(Unanswered { since: attempt.begun, inits: 0 });
+        let refused = matches!(attempt.phase, Phase::AwaitConfirmation(_));
+        let row = self.unanswered.get_or_insert(Unanswered { since: attempt.begun, inits: 0, refused });
+        row.refused = refused;
+        let unanswered = *row;
         let peer = self.plane.id();
         if !self.settings.stay_connected && cx.now >= unanswered.since + REKEY_ATTEMPT_TIME {
             self.unanswered = None;
@@ -473,7 +476,7 @@ impl Tunnel {
             return;
         }
         cx.events.push_back(Event::HandshakeUnanswered { peer, unanswered });
-        if unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
+        if !refused && unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
             self.try_next_endpoint();
         }
         self.send_init(cx);
@@ -485,8 +488,8 @@ impl Tunnel {
             return;
         }
         marks.unanswered.clear();
-        if self.slots.sending(cx.now).is_none() {
-            return;
+        if self.slots.current.is_none() {
+            return; // The handshake under way has timers of its own.
         }
         self.silent_since = Some(cx.now);
         self.forget_local_address();
@@ -533,7 +536,7 @@ impl Tunnel {
 
     fn send_init(&mut self, cx: &mut Context<'_>) {
         let Some(endpoint) = self.plane.endpoint() else { return };
-        let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0 });
+        let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0, refused: false });
         row.inits += 1;
         let elapsed = cx.now.saturating_duration_since(row.since);
         let settings = InitiatorSettings {
