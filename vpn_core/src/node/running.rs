@@ -101,6 +101,7 @@ impl<'a> Running<'a> {
         &self,
         control: &ControlServer,
         signals: &mut Signals,
+        notices: &mut Notices,
     ) -> Result<(), NodeError> {
         tokio::select! {
             never = control.serve(self) => match never {},
