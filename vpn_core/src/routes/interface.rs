@@ -27,6 +27,9 @@ const TX_QUEUE_PACKETS: u32 = 1000;
 /// Segments the kernel may put into one TUN read: what fits one UDP GSO send of full-sized datagrams (64 KiB).
 const GSO_MAX_SEGMENTS: u32 = 45;
 
+/// `addr_gen_mode` without an automatic link-local address.
+const ADDR_GEN_MODE_NONE: &str = "1";
+
 /// How the tunnel interface is to be.
 #[derive(Clone, Debug)]
 pub struct InterfaceSetup {
@@ -64,6 +67,7 @@ impl InterfaceSetup {
                 debug!(interface = name, ?wish, %error, "not set; only throughput depends on it");
             }
         }
+        self.leave_out_link_local();
         for address in addresses {
             match add_address(&mut netlink, index, address) {
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
@@ -76,6 +80,15 @@ impl InterfaceSetup {
         }
         bring_up(&mut netlink, index)
             .map_err(|source| RouteError::kernel(format!("bring {name} up"), name, source))
+    }
+
+    /// Nothing in the tunnel uses a link-local address, and the router solicitations sent from one would be dropped by
+    /// the other end's source check, once in a while, for ever.
+    fn leave_out_link_local(&self) {
+        let key = format!("net/ipv6/conf/{}/addr_gen_mode", self.name);
+        if let Err(error) = sysctl::write(&key, ADDR_GEN_MODE_NONE) {
+            debug!(interface = %self.name, %error, "a link-local address stays"); // No IPv6 here, most likely.
+        }
     }
 
     fn check(&self) -> Result<(), RouteError> {
