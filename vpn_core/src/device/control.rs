@@ -242,10 +242,8 @@ impl Device {
     }
 
     /// Takes new addresses for a peer, as its name resolved again.
-    pub fn set_endpoints(&mut self, peer: PeerId, endpoints: Vec<SocketAddr>) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.tunnel.set_endpoints(endpoints);
-        }
+    pub fn set_endpoints(&mut self, peer: PeerId, endpoints: Vec<SocketAddr>, now: Instant) {
+        self.with_tunnel(peer, now, |tunnel, cx| tunnel.set_endpoints(endpoints, cx));
     }
 
     /// This host's own addresses or routes changed: every live path is probed at once.

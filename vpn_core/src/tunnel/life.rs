@@ -136,6 +136,7 @@ pub struct Tunnel {
     begin_at: Option<Instant>,
     last_init: Option<Instant>,
     unanswered: Option<Unanswered>,
+    /// Which configured endpoint is tried next, counted around.
     next_endpoint: usize,
     /// When the peer was found silent; over as soon as something authentic is received.
     silent_since: Option<Instant>,
@@ -157,7 +158,7 @@ impl Tunnel {
             begin_at: None,
             last_init: None,
             unanswered: None,
-            next_endpoint: 0,
+            next_endpoint: 1,
             silent_since: None,
             last_handshake: None,
             handshakes: 0,
@@ -201,17 +202,20 @@ impl Tunnel {
         self.settings = settings;
         if endpoints_changed {
             self.next_endpoint = 0;
-            if let Some(first) = self.settings.endpoints.first() {
-                self.plane.set_endpoint(Some(Endpoint::to(*first)));
-            }
+            self.try_next_endpoint();
         }
         self.start(cx);
     }
 
-    /// Takes new addresses for the peer, as a name resolved again; used from the next init on.
-    pub fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
+    /// Takes new addresses for the peer, as a name resolved again; used from the next init on, at once when none was
+    /// known.
+    pub fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>, cx: &mut Context<'_>) {
         self.settings.endpoints = endpoints;
         self.next_endpoint = 0;
+        if self.plane.endpoint().is_none() {
+            self.try_next_endpoint();
+            self.start(cx);
+        }
     }
 
     /// The path to the peer changed (roaming of this host): probes it at once.
@@ -543,11 +547,11 @@ impl Tunnel {
     }
 
     fn try_next_endpoint(&mut self) {
-        if self.settings.endpoints.is_empty() {
-            return;
+        let endpoints = &self.settings.endpoints;
+        if let Some(endpoint) = endpoints.iter().cycle().nth(self.next_endpoint) {
+            self.plane.set_endpoint(Some(Endpoint::to(*endpoint)));
+            self.next_endpoint = (self.next_endpoint + 1) % endpoints.len();
         }
-        self.next_endpoint = (self.next_endpoint + 1) % self.settings.endpoints.len();
-        self.plane.set_endpoint(Some(Endpoint::to(self.settings.endpoints[self.next_endpoint])));
     }
 
     /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
