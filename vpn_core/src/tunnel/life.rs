@@ -223,6 +223,7 @@ impl Tunnel {
         self.forget_local_address();
         if self.slots.sending(cx.now).is_some() || self.settings.stay_connected {
             self.last_init = None;
+            self.begin_at = None;
             self.attempt = None;
             self.slots.next = None;
             self.update_sending(cx.now);
