@@ -453,7 +453,7 @@ impl Tunnel {
         }
     }
 
-    /// The attempt had no answer: another init, unless the peer made a session with us meanwhile, or patience ends.
+    /// The attempt came to nothing: another init, unless the peer made a session with us meanwhile, or patience ends.
     fn give_attempt_up(&mut self, cx: &mut Context<'_>) {
         let Some(attempt) = self.attempt.take() else { return };
         if self.slots.current.as_ref().is_some_and(|session| session.completed >= attempt.begun) {
@@ -472,7 +472,13 @@ impl Tunnel {
         if unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
             self.try_next_endpoint();
         }
-        self.send_init(cx);
+        // A peer that answers inits but never confirms (it does not know us) gets no more of them than a silent one.
+        let earliest = attempt.begun + init_pause(attempt.begun.saturating_duration_since(unanswered.since));
+        if cx.now < earliest {
+            self.begin_at = Some(earliest);
+        } else {
+            self.send_init(cx);
+        }
     }
 
     fn notice_silence(&mut self, cx: &mut Context<'_>) {
