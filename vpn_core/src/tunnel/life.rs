@@ -42,7 +42,7 @@ pub struct PeerSettings {
     pub preshared_key: PresharedKey,
     /// Where it may be reached, in order of preference; empty for a peer that calls us.
     pub endpoints: Vec<SocketAddr>,
-    /// How often to send something when nothing else is sent or received.
+    /// How often to send something when nothing else is sent or received; zero is the same as none.
     pub persistent_keepalive: Option<Duration>,
     /// Connect at once and never give up, as a client does with its gateway.
     pub stay_connected: bool,
@@ -168,10 +168,10 @@ impl Tunnel {
 
     /// Connects, if the peer is one to stay connected with or whose NAT mapping is to be kept alive.
     pub fn start(&mut self, cx: &mut Context<'_>) {
-        if self.settings.persistent_keepalive.is_some() {
+        if self.persistent_keepalive().is_some() {
             self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
         }
-        let keeps_alive = self.settings.stay_connected || self.settings.persistent_keepalive.is_some();
+        let keeps_alive = self.settings.stay_connected || self.persistent_keepalive().is_some();
         if keeps_alive && self.slots.sending(cx.now).is_none() {
             self.want_handshake(cx);
         }
@@ -396,7 +396,7 @@ impl Tunnel {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let marks = &self.plane.marks;
         let epoch = self.plane.epoch();
-        let persistent = self.settings.persistent_keepalive;
+        let persistent = self.persistent_keepalive();
         let next = [
             self.slots.expires_at(),
             self.attempt.as_ref().map(Attempt::next_timeout),
@@ -481,6 +481,11 @@ impl Tunnel {
         }
     }
 
+    /// The interval of persistent keepalives; zero means none.
+    fn persistent_keepalive(&self) -> Option<Duration> {
+        self.settings.persistent_keepalive.filter(|interval| !interval.is_zero())
+    }
+
     fn notice_silence(&mut self, cx: &mut Context<'_>) {
         let marks = &self.plane.marks;
         if marks.unanswered.get(self.plane.epoch()).is_none_or(|at| cx.now < at + DEAD_PEER_TIME) {
@@ -501,7 +506,7 @@ impl Tunnel {
         let epoch = self.plane.epoch();
         let due = |mark: Option<Instant>, pause| mark.is_some_and(|at| cx.now >= at + pause);
         let passive = due(marks.unacknowledged.get(epoch), KEEPALIVE_TIMEOUT);
-        let interval = self.settings.persistent_keepalive;
+        let interval = self.persistent_keepalive();
         let persistent = interval.is_some_and(|interval| due(marks.last_traffic.get(epoch), interval));
         if !passive && !persistent {
             return;
