@@ -518,6 +518,9 @@ impl Tunnel {
             (Some(session), Some(endpoint)) => {
                 let keypair = Arc::clone(&session.keypair);
                 self.send_empty(&keypair, endpoint, cx);
+                if keypair.take_rekey_on_send(cx.now) {
+                    self.want_handshake(cx);
+                }
             }
             (None, Some(_)) if persistent => self.want_handshake(cx),
             (None, Some(_)) | (_, None) => {}
