@@ -377,7 +377,8 @@ impl Tunnel {
             self.slots.find(index).filter(|session| session.finish_hash.as_ref() == Some(finish_hash));
         let keypair =
             session.map(|session| Arc::clone(&session.keypair)).ok_or(HandshakeError::UnknownIndex)?;
-        self.send_empty(&keypair, from, cx);
+        // Not noted as sent: a replay from elsewhere must not stand in for the keepalive that the peer is owed.
+        cx.send_empty(&keypair, from);
         Ok(())
     }
 
@@ -639,18 +640,23 @@ impl Tunnel {
 
     /// Sends an empty packet: keepalive and confirmation.
     fn send_empty(&self, keypair: &Keypair, to: Endpoint, cx: &mut Context<'_>) {
-        let Some(counter) = keypair.reserve(1, cx.now).ok().and_then(|mut counters| counters.next()) else {
-            return;
-        };
-        let mut frame = vec![0; OVERHEAD];
-        keypair.seal(counter, &mut frame);
-        self.plane.note_sent_empty(frame.len(), cx.now);
-        cx.send(to, frame);
+        self.plane.note_sent_empty(OVERHEAD, cx.now);
+        cx.send_empty(keypair, to);
     }
 }
 
 impl Context<'_> {
     fn send(&mut self, endpoint: Endpoint, datagram: Vec<u8>) {
         self.outbox.push_back(Transmit { endpoint, datagram });
+    }
+
+    /// Sends an empty packet that no timer knows of.
+    fn send_empty(&mut self, keypair: &Keypair, to: Endpoint) {
+        let Some(counter) = keypair.reserve(1, self.now).ok().and_then(|mut counters| counters.next()) else {
+            return;
+        };
+        let mut frame = vec![0; OVERHEAD];
+        keypair.seal(counter, &mut frame);
+        self.send(to, frame);
     }
 }
