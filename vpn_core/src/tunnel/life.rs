@@ -496,9 +496,11 @@ impl Tunnel {
         if self.slots.sending(cx.now).is_none() {
             return;
         }
-        self.silent_since = Some(cx.now);
-        self.forget_local_address();
-        cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
+        if !self.is_dead() {
+            self.silent_since = Some(cx.now);
+            self.forget_local_address();
+            cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
+        }
         self.want_handshake(cx);
     }
 
