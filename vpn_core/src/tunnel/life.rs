@@ -278,9 +278,8 @@ impl Tunnel {
         }
         let dropped = self.staging.push(packet, cx.staging);
         cx.drops.count_many(DropReason::Staging, dropped);
-        if self.slots.sending(cx.now).is_some() {
-            self.flush(cx);
-        } else {
+        self.flush(cx);
+        if !self.staging.is_empty() {
             self.want_handshake(cx);
         }
     }
