@@ -1,6 +1,6 @@
 //! The control side of a device: handshake messages, peers, timers.
 
-use super::{Admission, DataPlane, Forwarding, Routes, Verdict, half_open::HalfOpenTable};
+use super::{Admission, DataPlane, EarlyPacket, Forwarding, Routes, Verdict, half_open::HalfOpenTable};
 use crate::{
     asymmetric::{Identity, PublicKey},
     base::{DropCounters, DropReason, Endpoint, Epoch, PeerId},
@@ -14,7 +14,10 @@ use crate::{
         Context, Event, IndexUse, PeerPlane, PeerSettings, PeerState, SessionTable, StagingBudget, Transmit,
         Tunnel, Unanswered,
     },
-    wire::hybrid::{CookieReply, Finish, Init, Message, ParametersBytes, Response, SuiteSet},
+    wire::{
+        hybrid::{CookieReply, Finish, Init, Message, ParametersBytes, Response, SuiteSet},
+        transport::TransportHeader,
+    },
 };
 use ipnet::IpNet;
 use rand_core::CryptoRng;
@@ -25,6 +28,9 @@ use std::{
     time::Instant,
 };
 use zerocopy::IntoBytes as _;
+
+/// Early packets that wait to be polled; bounds memory when nobody does.
+const MAX_READY: usize = 4096;
 
 /// What a device is.
 #[derive(Debug)]
@@ -68,6 +74,7 @@ pub struct Device {
     staging: StagingBudget,
     outbox: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    ready: VecDeque<EarlyPacket>,
 }
 
 struct Peer {
@@ -159,6 +166,7 @@ impl Device {
             staging: StagingBudget::default(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
+            ready: VecDeque::new(),
         }
     }
 
@@ -268,14 +276,15 @@ impl Device {
 
     // ---- messages ----
 
-    /// A datagram that is not a transport message.
+    /// A datagram that the packet path cannot deal with: a handshake message, or a transport message for a handshake
+    /// that is not finished yet. [`Device::poll_early`] is to follow.
     pub fn handle_control(&mut self, datagram: &[u8], from: Endpoint, now: Instant) {
         let outcome = match Message::parse(datagram) {
             Some(Message::Init(init)) => self.handle_init(init, from, now),
             Some(Message::Response(response)) => self.handle_response(response, from, now),
             Some(Message::Finish(finish)) => self.handle_finish(finish, from, now),
             Some(Message::CookieReply(reply)) => self.handle_cookie_reply(reply, now),
-            None => Err(DropReason::Malformed),
+            None => self.handle_early(datagram, from),
         };
         if let Err(reason) = outcome {
             self.drops.count(reason);
@@ -290,6 +299,21 @@ impl Device {
     /// The packet path asked for a look at a peer.
     pub fn handle_attention(&mut self, peer: PeerId, now: Instant) {
         self.with_tunnel(peer, now, Tunnel::handle_attention);
+    }
+
+    /// Data may already follow the finish (protocol.md 6.1), and then arrives while the finish is being verified, or
+    /// before it.
+    fn handle_early(&mut self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
+        let index = TransportHeader::parse(datagram).ok_or(DropReason::Malformed)?.receiver;
+        match self.table.get(index) {
+            Some(IndexUse::HalfOpen) if self.half_open.hold(index, datagram, from) => Ok(()),
+            Some(IndexUse::Session(..)) if self.ready.len() < MAX_READY => {
+                self.ready.push_back((datagram.to_vec(), from));
+                Ok(())
+            }
+            Some(IndexUse::HalfOpen | IndexUse::Session(..)) => Err(DropReason::Full),
+            Some(IndexUse::Initiation(_)) | None => Err(DropReason::UnknownIndex),
+        }
     }
 
     fn handle_init(&mut self, init: &Init, from: Endpoint, now: Instant) -> Result<(), DropReason> {
@@ -386,6 +410,8 @@ impl Device {
         match outcome {
             Ok((agreement, id)) => {
                 let entry = self.half_open.remove(finish.receiver).ok_or(DropReason::UnknownIndex)?;
+                let room = MAX_READY.saturating_sub(self.ready.len());
+                self.ready.extend(entry.early.into_iter().take(room));
                 self.with_tunnel(id, now, |tunnel, cx| {
                     tunnel.handle_agreement(&agreement, entry.lease, entry.begun, finish_hash, from, cx);
                 });
@@ -416,6 +442,12 @@ impl Device {
         for peer in due {
             self.with_tunnel(peer, now, Tunnel::handle_timeout);
         }
+    }
+
+    /// The next transport message whose keypair was still being agreed on when it arrived: to be given to
+    /// [`DataPlane::open`] as if it had just been received.
+    pub fn poll_early(&mut self) -> Option<EarlyPacket> {
+        self.ready.pop_front()
     }
 
     /// The next datagram to send.

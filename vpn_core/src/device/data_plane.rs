@@ -62,7 +62,7 @@ pub struct Inbound {
     pub local: Vec<Range<usize>>,
     /// IP packets for other peers.
     pub forwarded: Vec<Forwarded>,
-    /// Datagrams for control: handshake messages.
+    /// Datagrams for control: handshake messages, and data that came before its handshake was finished.
     pub control: Vec<(Range<usize>, Endpoint)>,
     /// Peers that want control's attention.
     pub attention: Vec<PeerId>,
@@ -123,10 +123,18 @@ impl DataPlane {
                 pending = datagrams.next();
                 continue;
             };
-            let Some((keypair, peer)) = self.session(index) else {
-                self.drops.count(DropReason::UnknownIndex);
-                pending = datagrams.next();
-                continue;
+            let (keypair, peer) = match self.table.get(index) {
+                Some(IndexUse::Session(keypair, peer)) => (keypair, peer),
+                Some(IndexUse::HalfOpen) => {
+                    inbound.control.push((datagram, from));
+                    pending = datagrams.next();
+                    continue;
+                }
+                Some(IndexUse::Initiation(_)) | None => {
+                    self.drops.count(DropReason::UnknownIndex);
+                    pending = datagrams.next();
+                    continue;
+                }
             };
             // All that follow under the same index are one run: opened together, then accepted in order.
             let mut next = Some(datagram);
@@ -181,13 +189,6 @@ impl DataPlane {
             }
         }
         inbound.opened = opened;
-    }
-
-    fn session(&self, index: ReceiverIndex) -> Option<(Arc<Keypair>, Arc<PeerPlane>)> {
-        match self.table.read().get(&index)? {
-            IndexUse::Session(keypair, peer) => Some((Arc::clone(keypair), Arc::clone(peer))),
-            IndexUse::HalfOpen | IndexUse::Initiation(_) => None,
-        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Handshakes that we answered and that wait for their finish: a bounded table with a short life.
 
 use crate::{
-    base::ReceiverIndex, handshake::hybrid::HalfOpen, symmetric::Hash, tunnel::IndexLease,
+    base::{Endpoint, ReceiverIndex},
+    handshake::hybrid::HalfOpen,
+    symmetric::Hash,
+    tunnel::{IndexLease, MAX_STAGED_PACKETS},
     wire::hybrid::Response,
 };
 use std::{
@@ -14,6 +17,14 @@ pub const MAX_HALF_OPEN: usize = 4096;
 /// How long a half-open handshake waits for its finish.
 pub(super) const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
 
+/// Early packets held for one handshake: what an initiator sends right behind its finish is what it had staged.
+const MAX_EARLY_PACKETS: usize = MAX_STAGED_PACKETS;
+/// Bytes of early packets held for all handshakes together; anybody who can begin a handshake can fill it.
+const MAX_EARLY_BYTES: usize = 1 << 20;
+
+/// A transport message that came before the finish that makes its keypair, and from where.
+pub type EarlyPacket = (Vec<u8>, Endpoint);
+
 /// A half-open handshake.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -23,6 +34,8 @@ pub(super) struct Entry {
     /// Repeated, as stored, for the same init (protocol.md 6.3).
     pub(super) response: Box<Response>,
     init_hash: Hash,
+    /// Opened once the finish has made a keypair.
+    pub(super) early: Vec<EarlyPacket>,
 }
 
 /// The table.
@@ -32,6 +45,7 @@ pub(super) struct HalfOpenTable {
     by_init: HashMap<Hash, ReceiverIndex>,
     /// In order of age; entries that were removed early leave their index behind until its time comes.
     ages: VecDeque<(Instant, ReceiverIndex)>,
+    early_bytes: usize,
 }
 
 impl HalfOpenTable {
@@ -55,7 +69,20 @@ impl HalfOpenTable {
         let index = lease.index();
         self.by_init.insert(init_hash, index);
         self.ages.push_back((now + HALF_OPEN_TIME, index));
-        self.entries.insert(index, Entry { state, lease, begun: now, response, init_hash });
+        self.entries
+            .insert(index, Entry { state, lease, begun: now, response, init_hash, early: Vec::new() });
+    }
+
+    /// Holds a transport message for the keypair that `index` may become; `false` when there is no room.
+    pub(super) fn hold(&mut self, index: ReceiverIndex, datagram: &[u8], from: Endpoint) -> bool {
+        let Some(entry) = self.entries.get_mut(&index) else { return false };
+        let fits =
+            entry.early.len() < MAX_EARLY_PACKETS && self.early_bytes + datagram.len() <= MAX_EARLY_BYTES;
+        if fits {
+            self.early_bytes += datagram.len();
+            entry.early.push((datagram.to_vec(), from));
+        }
+        fits
     }
 
     /// The stored response to an init seen before.
@@ -71,6 +98,7 @@ impl HalfOpenTable {
     pub(super) fn remove(&mut self, index: ReceiverIndex) -> Option<Entry> {
         let entry = self.entries.remove(&index)?;
         self.by_init.remove(&entry.init_hash);
+        self.early_bytes -= entry.early.iter().map(|(datagram, _)| datagram.len()).sum::<usize>();
         Some(entry)
     }
 

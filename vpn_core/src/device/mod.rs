@@ -10,4 +10,4 @@ mod half_open;
 pub use admission::{Admission, Verdict};
 pub use control::{Device, DeviceSettings, PeerStatus};
 pub use data_plane::{DataPlane, Forwarded, Forwarding, Inbound, Routes};
-pub use half_open::MAX_HALF_OPEN;
+pub use half_open::{EarlyPacket, MAX_HALF_OPEN};

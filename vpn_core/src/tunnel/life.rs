@@ -42,7 +42,7 @@ pub struct PeerSettings {
     pub preshared_key: PresharedKey,
     /// Where it may be reached, in order of preference; empty for a peer that calls us.
     pub endpoints: Vec<SocketAddr>,
-    /// How often to send something when nothing else is sent or received.
+    /// How often to send something when nothing else is sent or received; zero is the same as none.
     pub persistent_keepalive: Option<Duration>,
     /// Connect at once and never give up, as a client does with its gateway.
     pub stay_connected: bool,
@@ -136,6 +136,7 @@ pub struct Tunnel {
     begin_at: Option<Instant>,
     last_init: Option<Instant>,
     unanswered: Option<Unanswered>,
+    /// Which configured endpoint is tried next, counted around.
     next_endpoint: usize,
     /// When the peer was found silent; over as soon as something authentic is received.
     silent_since: Option<Instant>,
@@ -157,7 +158,7 @@ impl Tunnel {
             begin_at: None,
             last_init: None,
             unanswered: None,
-            next_endpoint: 0,
+            next_endpoint: 1,
             silent_since: None,
             last_handshake: None,
             handshakes: 0,
@@ -167,10 +168,10 @@ impl Tunnel {
 
     /// Connects, if the peer is one to stay connected with or whose NAT mapping is to be kept alive.
     pub fn start(&mut self, cx: &mut Context<'_>) {
-        if self.settings.persistent_keepalive.is_some() {
+        if self.persistent_keepalive().is_some() {
             self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
         }
-        let keeps_alive = self.settings.stay_connected || self.settings.persistent_keepalive.is_some();
+        let keeps_alive = self.settings.stay_connected || self.persistent_keepalive().is_some();
         if keeps_alive && self.slots.sending(cx.now).is_none() {
             self.want_handshake(cx);
         }
@@ -201,9 +202,7 @@ impl Tunnel {
         self.settings = settings;
         if endpoints_changed {
             self.next_endpoint = 0;
-            if let Some(first) = self.settings.endpoints.first() {
-                self.plane.set_endpoint(Some(Endpoint::to(*first)));
-            }
+            self.try_next_endpoint();
         }
         self.start(cx);
     }
@@ -227,6 +226,7 @@ impl Tunnel {
         self.forget_local_address();
         if self.slots.sending(cx.now).is_some() || self.settings.stay_connected {
             self.last_init = None;
+            self.begin_at = None;
             self.attempt = None;
             self.slots.next = None;
             self.update_sending(cx.now);
@@ -281,9 +281,8 @@ impl Tunnel {
         }
         let dropped = self.staging.push(packet, cx.staging);
         cx.drops.count_many(DropReason::Staging, dropped);
-        if self.slots.sending(cx.now).is_some() {
-            self.flush(cx);
-        } else {
+        self.flush(cx);
+        if !self.staging.is_empty() {
             self.want_handshake(cx);
         }
     }
@@ -380,7 +379,8 @@ impl Tunnel {
             self.slots.find(index).filter(|session| session.finish_hash.as_ref() == Some(finish_hash));
         let keypair =
             session.map(|session| Arc::clone(&session.keypair)).ok_or(HandshakeError::UnknownIndex)?;
-        self.send_empty(&keypair, from, cx);
+        // Not noted as sent: a replay from elsewhere must not stand in for the keepalive that the peer is owed.
+        cx.send_empty(&keypair, from);
         Ok(())
     }
 
@@ -399,7 +399,7 @@ impl Tunnel {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let marks = &self.plane.marks;
         let epoch = self.plane.epoch();
-        let persistent = self.settings.persistent_keepalive;
+        let persistent = self.persistent_keepalive();
         let next = [
             self.slots.expires_at(),
             self.attempt.as_ref().map(Attempt::next_timeout),
@@ -457,7 +457,7 @@ impl Tunnel {
         }
     }
 
-    /// The attempt had no answer: another init, unless the peer made a session with us meanwhile, or patience ends.
+    /// The attempt came to nothing: another init, unless the peer made a session with us meanwhile, or patience ends.
     fn give_attempt_up(&mut self, cx: &mut Context<'_>) {
         let Some(attempt) = self.attempt.take() else { return };
         if self.slots.current.as_ref().is_some_and(|session| session.completed >= attempt.begun) {
@@ -479,7 +479,18 @@ impl Tunnel {
         if !refused && unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
             self.try_next_endpoint();
         }
-        self.send_init(cx);
+        // A peer that answers inits but never confirms (it does not know us) gets no more of them than a silent one.
+        let earliest = attempt.begun + init_pause(attempt.begun.saturating_duration_since(unanswered.since));
+        if cx.now < earliest {
+            self.begin_at = Some(earliest);
+        } else {
+            self.send_init(cx);
+        }
+    }
+
+    /// The interval of persistent keepalives; zero means none.
+    fn persistent_keepalive(&self) -> Option<Duration> {
+        self.settings.persistent_keepalive.filter(|interval| !interval.is_zero())
     }
 
     fn notice_silence(&mut self, cx: &mut Context<'_>) {
@@ -491,9 +502,11 @@ impl Tunnel {
         if self.slots.current.is_none() {
             return; // The handshake under way has timers of its own.
         }
-        self.silent_since = Some(cx.now);
-        self.forget_local_address();
-        cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
+        if !self.is_dead() {
+            self.silent_since = Some(cx.now);
+            self.forget_local_address();
+            cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
+        }
         self.want_handshake(cx);
     }
 
@@ -502,7 +515,7 @@ impl Tunnel {
         let epoch = self.plane.epoch();
         let due = |mark: Option<Instant>, pause| mark.is_some_and(|at| cx.now >= at + pause);
         let passive = due(marks.unacknowledged.get(epoch), KEEPALIVE_TIMEOUT);
-        let interval = self.settings.persistent_keepalive;
+        let interval = self.persistent_keepalive();
         let persistent = interval.is_some_and(|interval| due(marks.last_traffic.get(epoch), interval));
         if !passive && !persistent {
             return;
@@ -514,6 +527,9 @@ impl Tunnel {
             (Some(session), Some(endpoint)) => {
                 let keypair = Arc::clone(&session.keypair);
                 self.send_empty(&keypair, endpoint, cx);
+                if keypair.take_rekey_on_send(cx.now) {
+                    self.want_handshake(cx);
+                }
             }
             (None, Some(_)) if persistent => self.want_handshake(cx),
             (None, Some(_)) | (_, None) => {}
@@ -555,11 +571,11 @@ impl Tunnel {
     }
 
     fn try_next_endpoint(&mut self) {
-        if self.settings.endpoints.is_empty() {
-            return;
+        let endpoints = &self.settings.endpoints;
+        if let Some(endpoint) = endpoints.iter().cycle().nth(self.next_endpoint) {
+            self.plane.set_endpoint(Some(Endpoint::to(*endpoint)));
+            self.next_endpoint = (self.next_endpoint + 1) % endpoints.len();
         }
-        self.next_endpoint = (self.next_endpoint + 1) % self.settings.endpoints.len();
-        self.plane.set_endpoint(Some(Endpoint::to(self.settings.endpoints[self.next_endpoint])));
     }
 
     /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
@@ -632,18 +648,23 @@ impl Tunnel {
 
     /// Sends an empty packet: keepalive and confirmation.
     fn send_empty(&self, keypair: &Keypair, to: Endpoint, cx: &mut Context<'_>) {
-        let Some(counter) = keypair.reserve(1, cx.now).ok().and_then(|mut counters| counters.next()) else {
-            return;
-        };
-        let mut frame = vec![0; OVERHEAD];
-        keypair.seal(counter, &mut frame);
-        self.plane.note_sent_empty(frame.len(), cx.now);
-        cx.send(to, frame);
+        self.plane.note_sent_empty(OVERHEAD, cx.now);
+        cx.send_empty(keypair, to);
     }
 }
 
 impl Context<'_> {
     fn send(&mut self, endpoint: Endpoint, datagram: Vec<u8>) {
         self.outbox.push_back(Transmit { endpoint, datagram });
+    }
+
+    /// Sends an empty packet that no timer knows of.
+    fn send_empty(&mut self, keypair: &Keypair, to: Endpoint) {
+        let Some(counter) = keypair.reserve(1, self.now).ok().and_then(|mut counters| counters.next()) else {
+            return;
+        };
+        let mut frame = vec![0; OVERHEAD];
+        keypair.seal(counter, &mut frame);
+        self.send(to, frame);
     }
 }

@@ -114,9 +114,12 @@ impl Initiation {
     ///
     /// # Errors
     /// [`HandshakeError::BadMac`] when the reply does not answer our init, [`HandshakeError::NotOffered`] when one
-    /// was taken already.
+    /// was taken already or it sets flags: they are not authenticated, so there can be none.
     pub fn read_cookie_reply(&mut self, reply: &CookieReply) -> Result<Box<Init>, HandshakeError> {
         if self.sent_with_cookie.is_some() {
+            return Err(HandshakeError::NotOffered);
+        }
+        if reply.header.flags != 0 || reply.header.suites != SuiteSet::NONE {
             return Err(HandshakeError::NotOffered);
         }
         let reply_key = CookieReplyKey::new(&self.responder, &self.network_key);

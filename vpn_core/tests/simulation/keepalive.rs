@@ -1,0 +1,77 @@
+//! Silence, and what interrupts it.
+
+use super::{
+    network::{Kind, Network, millis, secs},
+    node::Peering,
+};
+use vpn_core::tunnel::{Event, PeerState};
+
+#[test]
+fn receiver_with_nothing_to_send_answers_once_after_ten_seconds() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(1));
+    net.capture.clear();
+    net.send(0, 1);
+    net.run_for(millis(10_010));
+    assert_eq!(net.sent(1, Kind::Empty), 0);
+    net.run_for(secs(60));
+    assert_eq!(net.sent(1, Kind::Empty), 1);
+    assert_eq!(net.sent(0, Kind::Empty), 0, "an empty packet needs no answer");
+    assert_eq!(net.nodes[0].count(|event| matches!(event, Event::PeerDead { .. })), 0);
+}
+
+#[test]
+fn idle_tunnel_exchanges_nothing_after_its_session_expired() {
+    let mut net = Network::two_sites();
+    net.send(0, 1);
+    net.run_for(secs(200));
+    net.capture.clear();
+    net.run_for(secs(24 * 3600));
+    assert!(net.capture.is_empty(), "{:?}", net.capture[0].kind);
+    assert!(net.nodes.iter().all(|node| node.poll_timeout().is_none()), "and asks for no timer");
+    let key = net.key(1);
+    assert_eq!(net.nodes[0].status_of(key, net.now).state, PeerState::Idle);
+}
+
+#[test]
+fn persistent_keepalive_goes_on_for_an_hour_and_is_quiet_otherwise() {
+    let mut net = Network::client_and_gateway();
+    let peering = Peering { persistent_keepalive: Some(secs(25)), stay_connected: true, ..net.peering(1) };
+    net.nodes[0].set_peer(peering, net.now);
+    net.run_for(secs(1));
+    net.capture.clear();
+    let key = net.key(1);
+    for _ in 0..3600 {
+        net.run_for(secs(1));
+        assert_eq!(net.nodes[0].status_of(key, net.now).state, PeerState::Up, "at {:?}", net.elapsed());
+    }
+    let empties = net.sent(0, Kind::Empty);
+    assert!((120..=145).contains(&empties), "{empties} keepalives in an hour, every 25 s");
+    let inits = net.sent(0, Kind::Init);
+    assert!((23..=30).contains(&inits), "{inits} handshakes in an hour, one in 120 s to 150 s");
+    assert_eq!(net.sent(1, Kind::Empty), inits, "confirmations only");
+    assert_eq!(net.capture.len(), empties + inits * 4);
+}
+
+#[test]
+fn gateway_reaches_an_idle_client_with_persistent_keepalive_at_any_time() {
+    let mut net = Network::client_and_gateway();
+    let peering = Peering { persistent_keepalive: Some(secs(25)), stay_connected: true, ..net.peering(1) };
+    net.nodes[0].set_peer(peering, net.now);
+    net.run_for(secs(1));
+    for _ in 0..150 {
+        let number = net.send(1, 0);
+        net.run_for(secs(1));
+        assert!(net.is_delivered(number), "at {:?}", net.elapsed());
+        net.run_for(secs(72));
+    }
+}
+
+#[test]
+fn persistent_keepalive_of_zero_is_none() {
+    let mut net = Network::two_sites();
+    let peering = Peering { persistent_keepalive: Some(secs(0)), ..net.peering(1) };
+    net.nodes[0].set_peer(peering, net.now);
+    net.run_for(secs(1000));
+    assert!(net.capture.is_empty());
+}

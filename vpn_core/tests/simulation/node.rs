@@ -1,0 +1,255 @@
+//! One device and what the engine does around it, with queues in place of a TUN device and a socket.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use vpn_core::{
+    asymmetric::{Identity, PublicKey},
+    base::{DropReason, Endpoint, PeerId, SecretBytes},
+    device::{DataPlane, Device, DeviceSettings, Forwarding, Inbound, PeerStatus},
+    symmetric::TAG_SIZE,
+    tunnel::{Event, NotReady, PeerPlane, PeerSettings, Transmit},
+    wire::{
+        hybrid::{ParametersBytes, SuiteSet},
+        transport::{HEADER_SIZE, OVERHEAD},
+    },
+};
+
+/// What survives a restart: configuration.
+#[derive(Clone)]
+pub(crate) struct NodeSettings {
+    pub(crate) seed: u8,
+    pub(crate) network_keys: Vec<[u8; 32]>,
+    pub(crate) suites: SuiteSet,
+    pub(crate) forwarding: Forwarding,
+}
+
+impl NodeSettings {
+    pub(crate) fn new(seed: u8) -> Self {
+        Self {
+            seed,
+            network_keys: Vec::new(),
+            suites: SuiteSet::CHACHA20_POLY1305,
+            forwarding: Forwarding::Off,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::from_seed(&SecretBytes::new([self.seed; 32]))
+    }
+}
+
+/// One peer in a node's configuration.
+#[derive(Clone)]
+pub(crate) struct Peering {
+    pub(crate) public_key: PublicKey,
+    pub(crate) preshared_key: [u8; 32],
+    pub(crate) endpoints: Vec<SocketAddr>,
+    pub(crate) persistent_keepalive: Option<Duration>,
+    pub(crate) stay_connected: bool,
+    pub(crate) allowed_ips: Vec<String>,
+}
+
+pub(crate) struct Node {
+    pub(crate) settings: NodeSettings,
+    pub(crate) peerings: Vec<Peering>,
+    pub(crate) device: Device,
+    pub(crate) plane: Arc<DataPlane>,
+    /// The address of this host.
+    pub(crate) local: IpAddr,
+    /// The address that others see: another one behind a NAT.
+    pub(crate) address: SocketAddr,
+    pub(crate) inner: Ipv4Addr,
+    /// Packets handed to the local system.
+    pub(crate) received: Vec<(Instant, Vec<u8>)>,
+    pub(crate) events: Vec<(Instant, Event)>,
+    /// Counts restarts.
+    pub(crate) life: u64,
+    /// Asleep: neither polled nor reached.
+    pub(crate) asleep: bool,
+    inbound: Inbound,
+}
+
+impl Node {
+    pub(crate) fn new(settings: NodeSettings, address: SocketAddr, seed: u64, now: Instant) -> Self {
+        let inner = Ipv4Addr::new(10, 0, 0, settings.seed);
+        let device = Self::device(&settings, inner, seed, now);
+        Self {
+            plane: device.plane(),
+            device,
+            settings,
+            peerings: Vec::new(),
+            local: address.ip(),
+            address,
+            inner,
+            received: Vec::new(),
+            events: Vec::new(),
+            life: 0,
+            asleep: false,
+            inbound: Inbound::default(),
+        }
+    }
+
+    fn device(settings: &NodeSettings, inner: Ipv4Addr, seed: u64, now: Instant) -> Device {
+        let settings = DeviceSettings {
+            identity: settings.identity(),
+            network_keys: settings.network_keys.iter().copied().map(SecretBytes::new).collect(),
+            suites: settings.suites,
+            parameters: ParametersBytes { mtu: 1420.into(), ..ParametersBytes::default() },
+            local: HashSet::from([IpAddr::V4(inner)]),
+            forwarding: settings.forwarding,
+        };
+        Device::new(settings, Box::new(ChaCha8Rng::seed_from_u64(seed)), now)
+    }
+
+    /// Loses everything but configuration.
+    pub(crate) fn restart(&mut self, seed: u64, now: Instant) {
+        self.device = Self::device(&self.settings, self.inner, seed, now);
+        self.plane = self.device.plane();
+        self.life += 1;
+        for peering in self.peerings.clone() {
+            self.configure(&peering, now);
+        }
+    }
+
+    /// Adds or changes a peer.
+    pub(crate) fn set_peer(&mut self, peering: Peering, now: Instant) -> Option<PeerId> {
+        self.peerings.retain(|known| known.public_key != peering.public_key);
+        self.peerings.push(peering.clone());
+        self.configure(&peering, now)
+    }
+
+    fn configure(&mut self, peering: &Peering, now: Instant) -> Option<PeerId> {
+        let settings = PeerSettings {
+            public_key: peering.public_key,
+            preshared_key: SecretBytes::new(peering.preshared_key),
+            endpoints: peering.endpoints.clone(),
+            persistent_keepalive: peering.persistent_keepalive,
+            stay_connected: peering.stay_connected,
+        };
+        let allowed = peering.allowed_ips.iter().map(|net| net.parse().expect("a prefix")).collect();
+        let id = self.device.set_peer(settings, allowed, now);
+        self.device.update_routes();
+        id
+    }
+
+    /// What the uplink does with packets from the TUN device that go to one peer.
+    pub(crate) fn send(&mut self, packets: &[Vec<u8>], destination: IpAddr, now: Instant) -> Vec<Transmit> {
+        let peer = self.plane.routes().allowed_ips.lookup(destination).cloned();
+        let Some(peer) = peer else {
+            self.plane.drops().count(DropReason::NoRoute);
+            return Vec::new();
+        };
+        self.send_to(&peer, packets, now)
+    }
+
+    fn send_to(&mut self, peer: &PeerPlane, packets: &[Vec<u8>], now: Instant) -> Vec<Transmit> {
+        let mut outbound = match peer.begin_send(packets.len(), now) {
+            Ok(outbound) => outbound,
+            Err(NotReady::NoKeypair) => {
+                for packet in packets {
+                    self.device.handle_outbound(peer.id(), packet, now);
+                }
+                return Vec::new();
+            }
+            Err(NotReady::NoEndpoint) => {
+                self.plane.drops().count_many(DropReason::NoEndpoint, packets.len() as u64);
+                return Vec::new();
+            }
+        };
+        let mut sent = Vec::with_capacity(packets.len());
+        let mut bytes = 0;
+        for packet in packets {
+            let mut frame = vec![0; packet.len() + OVERHEAD];
+            frame[HEADER_SIZE..HEADER_SIZE + packet.len()].copy_from_slice(packet);
+            let counter = outbound.counters.next().expect("one reserved for each packet");
+            outbound.keypair.seal(counter, &mut frame);
+            bytes += frame.len();
+            sent.push(Transmit { endpoint: outbound.endpoint, datagram: frame });
+        }
+        if peer.note_sent(&outbound.keypair, bytes, now) {
+            self.device.handle_attention(peer.id(), now);
+        }
+        sent
+    }
+
+    /// What the downlink does with one receive call.
+    pub(crate) fn receive(
+        &mut self,
+        arena: &mut [u8],
+        stride: usize,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Vec<Transmit> {
+        let from = Endpoint { remote: from, local: Some(self.local) };
+        let mut inbound = core::mem::take(&mut self.inbound);
+        inbound.clear();
+        let len = arena.len();
+        self.plane.open(arena, 0..len, stride, from, now, &mut inbound);
+        for (range, from) in &inbound.control {
+            self.device.handle_control(&arena[range.clone()], *from, now);
+        }
+        let mut sent = self.dispatch(arena, &inbound, now);
+        while let Some((mut datagram, from)) = self.device.poll_early() {
+            inbound.clear();
+            let len = datagram.len();
+            self.plane.open(&mut datagram, 0..len, len, from, now, &mut inbound);
+            sent.extend(self.dispatch(&datagram, &inbound, now));
+        }
+        self.inbound = inbound;
+        sent
+    }
+
+    /// Delivers and forwards what was opened.
+    fn dispatch(&mut self, arena: &[u8], inbound: &Inbound, now: Instant) -> Vec<Transmit> {
+        for peer in &inbound.attention {
+            self.device.handle_attention(*peer, now);
+        }
+        self.received.extend(inbound.local.iter().map(|range| (now, arena[range.clone()].to_vec())));
+        let mut sent = Vec::new();
+        for forwarded in &inbound.forwarded {
+            let packet = arena[forwarded.packet.clone()].to_vec();
+            sent.extend(self.send_to(&forwarded.peer, &[packet], now));
+        }
+        sent
+    }
+
+    /// What the device wants to send.
+    pub(crate) fn drain(&mut self, now: Instant) -> Vec<Transmit> {
+        while let Some(event) = self.device.poll_event() {
+            self.events.push((now, event));
+        }
+        core::iter::from_fn(|| self.device.poll_transmit()).collect()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.asleep { None } else { self.device.poll_timeout() }
+    }
+
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
+        self.plane.drops().get(reason)
+    }
+
+    /// All drops that are not zero, for messages.
+    pub(crate) fn all_drops(&self) -> BTreeMap<&'static str, u64> {
+        let counts = DropReason::ALL.iter().map(|reason| (reason.name(), self.drops(*reason)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(crate) fn status_of(&self, public_key: PublicKey, now: Instant) -> PeerStatus {
+        let all = self.device.peer_status(now);
+        all.into_iter().find(|status| status.public_key == public_key).expect("a configured peer")
+    }
+
+    pub(crate) fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(_, event)| matches(event)).count()
+    }
+}
+
+/// A transport message without payload.
+pub(crate) const EMPTY: usize = HEADER_SIZE + TAG_SIZE;

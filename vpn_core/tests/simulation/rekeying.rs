@@ -1,0 +1,101 @@
+//! New keypairs for old.
+
+use super::network::{Kind, Network, millis, secs};
+use vpn_core::base::DropReason;
+
+#[test]
+fn rekey_under_continuous_traffic_loses_and_reorders_nothing() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(1));
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let end = net.now + secs(600);
+    while net.now < end {
+        up.extend(net.send_many(0, 1, 3));
+        down.push(net.send(1, 0));
+        net.run_for(millis(50));
+    }
+    net.run_for(secs(1));
+    assert_eq!(net.order(1), up);
+    assert_eq!(net.order(0), down);
+    let key = net.key(1);
+    let handshakes = net.nodes[0].status_of(key, net.now).handshakes;
+    assert!((5..=6).contains(&handshakes), "{handshakes} in 600 s");
+    assert_eq!(net.sent(0, Kind::Init) as u64, handshakes);
+    assert_eq!(net.sent(1, Kind::Init), 0);
+    assert!(net.nodes[0].all_drops().is_empty() && net.nodes[1].all_drops().is_empty());
+}
+
+#[test]
+fn rekey_happens_whichever_side_alone_is_sending() {
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut net = Network::client_and_gateway();
+        net.run_for(secs(1));
+        let mut numbers = Vec::new();
+        for _ in 0..400 {
+            numbers.push(net.send(from, to));
+            net.run_for(secs(1));
+        }
+        assert_eq!(net.delivered(&numbers), numbers.len());
+        assert_eq!(net.order(to), numbers);
+        assert_eq!(net.sent(1, Kind::Init), 0, "the initiator rekeys");
+    }
+}
+
+#[test]
+fn rekey_over_a_bad_path_keeps_the_old_keypair_working() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(118));
+    net.lose_first(Kind::Init, 3);
+    net.lose_first(Kind::Response, 2);
+    net.lose_first(Kind::Finish, 2);
+    let mut numbers = Vec::new();
+    for _ in 0..600 {
+        numbers.extend([net.send(0, 1), net.send(1, 0)]);
+        net.run_for(millis(100));
+    }
+    net.run_for(secs(1));
+    assert_eq!(net.delivered(&numbers), numbers.len());
+    let key = net.key(1);
+    assert_eq!(net.nodes[0].status_of(key, net.now).handshakes, 2);
+}
+
+#[test]
+fn keys_are_gone_after_180_seconds_and_nothing_is_sent_with_them() {
+    let mut net = Network::two_sites();
+    net.send(0, 1);
+    net.run_for(secs(1));
+    net.send(0, 1);
+    net.run_for(secs(1));
+    let data = net.captured(Kind::Data).last().expect("sent").clone();
+    net.run_until(net.base + secs(181));
+    assert_eq!(net.nodes[1].device.poll_timeout(), None);
+    net.inject(data.from, 1, data.datagram);
+    net.run_for(secs(1));
+    assert_eq!(net.nodes[1].drops(DropReason::UnknownIndex), 1, "the keypair itself is forgotten");
+    net.capture.clear();
+    net.cut();
+    let staged = net.send(1, 0);
+    assert_eq!((net.sent(1, Kind::Init), net.sent(1, Kind::Data)), (1, 0));
+    net.clear_rules();
+    net.run_for(secs(6));
+    assert!(net.is_delivered(staged));
+}
+
+#[test]
+fn traffic_resuming_just_before_or_after_expiry_is_not_lost() {
+    for at in [119_900, 120_100, 164_000, 179_000, 179_970, 179_990, 180_010, 180_030, 181_000] {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let mut net = Network::two_sites();
+            net.send(0, 1);
+            net.run_until(net.base + millis(at));
+            let mut numbers = Vec::new();
+            for _ in 0..300 {
+                numbers.push(net.send(from, to));
+                net.run_for(millis(100));
+            }
+            net.run_for(secs(1));
+            // Ends count from their own completion, a path apart: up to that long one end's last packets are late.
+            assert!(net.delivered(&numbers) + 1 >= numbers.len(), "at {at} from {from}");
+        }
+    }
+}
