@@ -283,6 +283,8 @@ impl Tunnel {
         cx.drops.count_many(DropReason::Staging, dropped);
         if self.slots.sending(cx.now).is_some() {
             self.flush(cx);
+            // Sending may be what makes the keypair want its successor, and no timer would say so (protocol.md 8.2).
+            self.handle_attention(cx);
         } else {
             self.want_handshake(cx);
         }
