@@ -45,7 +45,7 @@ impl X25519SecretKey {
         agree(&self.0, UnparsedPublicKey::new(&X25519, &theirs.0), DhError, |bytes| {
             let mut secret = SecretBytes::ZERO;
             secret.expose_mut().copy_from_slice(bytes);
-            // The library refuses the all-zero secret already; protocol.md asks for it, so it is not left to chance.
+            // The library refuses the all-zero secret already; protocol.md 3.1.2 asks for it, so we check too.
             if secret.ct_eq(&SecretBytes::ZERO) { Err(DhError) } else { Ok(secret) }
         })
     }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A frame is what one system call carries: a `virtio_net_hdr` and up to 64 KB of TCP or UDP that the kernel left
-//! unsegmented. Moving such frames instead of packets is worth a factor of two (dataplane.md). Segmentation and
+//! unsegmented. Moving such frames instead of packets is worth a factor of two (docs/adr/0004). Segmentation and
 //! coalescing are pure and compile anywhere; the device itself is Linux's.
 #![cfg_attr(
     not(target_os = "linux"),

@@ -67,7 +67,7 @@ impl Default for Offloads {
 pub(super) struct VnetHeader {
     pub(super) flags: u8,
     pub(super) gso_type: u8,
-    /// Length of all headers. Only written: on a read the kernel may state anything (dataplane.md).
+    /// Length of all headers. Only written: on a read the kernel may state anything (docs/adr/0004).
     pub(super) hdr_len: U16,
     /// Payload bytes per segment.
     pub(super) gso_size: U16,

@@ -1,4 +1,4 @@
-//! Layer 3: cryptokey routing (protocol.md 6), the longest-prefix match from an inner address to a peer.
+//! Layer 3: cryptokey routing (protocol.md 9), the longest-prefix match from an inner address to a peer.
 //!
 //! [`AllowedIps`] is an immutable snapshot: control builds a new one for each change of configuration, the data
 //! plane reads it without locks. Single addresses (/32, /128) lie in a hash map, everything shorter in sorted

@@ -282,7 +282,10 @@ impl Tunnel {
         let dropped = self.staging.push(packet, cx.staging);
         cx.drops.count_many(DropReason::Staging, dropped);
         self.flush(cx);
-        if !self.staging.is_empty() {
+        if self.staging.is_empty() {
+            // Sending may be what makes the keypair want its successor, and no timer would say so (protocol.md 8.2).
+            self.handle_attention(cx);
+        } else {
             self.want_handshake(cx);
         }
     }

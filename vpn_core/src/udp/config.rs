@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Size of the kernel's receive and send buffer, in bytes.
-const DEFAULT_BUFFER_SIZE: usize = 8 << 20; // default ones cost 25,000 retransmissions in 7 s (dataplane.md)
+const DEFAULT_BUFFER_SIZE: usize = 8 << 20; // default ones cost 25,000 retransmissions in 7 s when measured
 
 /// How to make a UDP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

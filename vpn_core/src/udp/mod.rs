@@ -5,7 +5,7 @@
 //! uplink    frames sealed into SendBatch ── UdpSocket::send ──▶ one sendmsg per run (GSO, UDP_SEGMENT)
 //! ```
 //!
-//! UDP GSO and GRO are worth a factor of three and more each (dataplane.md). Each received run says which of our
+//! UDP GSO and GRO are worth a factor of three and more each (docs/adr/0004). Each received run says which of our
 //! addresses it came to, and answers leave from there. [`Interrupt`] wakes threads that wait for a socket or for
 //! the TUN device.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "batches and messages await a socket there"))]

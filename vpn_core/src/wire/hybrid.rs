@@ -1,4 +1,4 @@
-//! The messages of the hybrid handshake (protocol.md 4): init, response, finish, cookie reply.
+//! The messages of the hybrid handshake (protocol.md 4, 5.2): init, response, finish, cookie reply.
 
 use crate::{
     asymmetric::{CIPHERTEXT_SIZE, ENCAPSULATION_KEY_SIZE},
