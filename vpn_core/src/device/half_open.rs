@@ -17,6 +17,10 @@ pub const MAX_HALF_OPEN: usize = 4096;
 /// How long a half-open handshake waits for its finish.
 pub(super) const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
 
+/// Ages at the most, 24 bytes each: completed handshakes leave theirs behind, so that thousands of clients that return
+/// together are not held up by each other's.
+const MAX_AGES: usize = 8 * MAX_HALF_OPEN;
+
 /// Early packets held for one handshake: what an initiator sends right behind its finish is what it had staged.
 const MAX_EARLY_PACKETS: usize = MAX_STAGED_PACKETS;
 /// Bytes of early packets held for all handshakes together; anybody who can begin a handshake can fill it.
@@ -54,8 +58,7 @@ impl HalfOpenTable {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        // `ages` may be longer than `entries`, so it is what is bounded.
-        self.ages.len() >= MAX_HALF_OPEN
+        self.entries.len() >= MAX_HALF_OPEN || self.ages.len() >= MAX_AGES
     }
 
     pub(super) fn insert(

@@ -1,15 +1,16 @@
 //! The control thread: the one owner of the [`Device`].
 
-use super::{Notice, NoticeSink, mailbox::Mailbox};
-use crate::{base::DropReason, device::Device, udp::UdpSocket};
+use super::{Notice, NoticeSink, Shared, downlink::Delivery};
+use crate::{base::DropReason, device::Device};
 use std::time::Instant;
 
-/// Serves `device` until the mailbox says stop.
-pub(super) fn run(mut device: Device, mailbox: &Mailbox, udp: &UdpSocket, notices: &NoticeSink) {
+/// Serves `device` until the mailbox says stop. Its own datagrams go through the queue of `shared`.
+pub(super) fn run(mut device: Device, shared: &Shared, notices: &NoticeSink) {
+    let mut delivery = Delivery::new(shared);
     // What was started before there was a socket: a client's first init.
-    emit(&mut device, udp, notices);
+    emit(&mut device, shared, notices);
     loop {
-        let mail = mailbox.wait(device.poll_timeout());
+        let mail = shared.mailbox.wait(device.poll_timeout());
         if mail.stop {
             return;
         }
@@ -29,19 +30,29 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, udp: &UdpSocket, notice
         if device.poll_timeout().is_some_and(|at| at <= now) {
             device.handle_timeout(now);
         }
-        emit(&mut device, udp, notices);
+        emit(&mut device, shared, notices);
+        deliver_early(&mut device, &mut delivery, now);
     }
 }
 
-fn emit(device: &mut Device, udp: &UdpSocket, notices: &NoticeSink) {
+fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
     while let Some(transmit) = device.poll_transmit() {
-        if let Err(error) = udp.send_to(transmit.endpoint, &transmit.datagram) {
+        if let Err(error) = shared.udp.send_to(transmit.endpoint, &transmit.datagram) {
             // The network may be gone for a while; the timers repeat what matters.
             tracing::debug!(endpoint = %transmit.endpoint.remote, %error, "a control message could not be sent");
-            device.plane().drops().count(DropReason::Refused);
+            shared.plane.drops().count(DropReason::Refused);
         }
     }
     while let Some(event) = device.poll_event() {
         notices(Notice::Event(event));
+    }
+}
+
+/// Data that overtook the verification of its finish. The first few packets of a session, so one by one.
+fn deliver_early(device: &mut Device, delivery: &mut Delivery<'_>, now: Instant) {
+    while let Some((mut datagram, from)) = device.poll_early() {
+        let len = datagram.len();
+        delivery.open(&mut datagram, 0..len, len, from, now);
+        delivery.deliver(&mut datagram, now);
     }
 }

@@ -5,12 +5,12 @@ use super::{
     outlet::{Outlet, Packets},
 };
 use crate::{
-    base::DropReason,
+    base::{DropReason, Endpoint},
     device::Inbound,
     local_tun::TunWriter,
     udp::{RecvBatch, Wake},
 };
-use std::{io, time::Instant};
+use std::{io, ops::Range, time::Instant};
 
 /// Size of the receive arena: four full runs, small enough for the cache.
 const ARENA_SIZE: usize = 256 << 10;
@@ -18,42 +18,78 @@ const ARENA_SIZE: usize = 256 << 10;
 /// Receives until the interrupt is raised.
 pub(super) fn run(shared: &Shared) -> io::Result<()> {
     let mut batch = RecvBatch::new(ARENA_SIZE);
-    let mut inbound = Inbound::default();
-    let mut writer = TunWriter::new();
-    let mut outlet = Outlet::new(&shared.plane, &shared.mailbox, &shared.udp);
+    let mut delivery = Delivery::new(shared);
     while shared.interrupt.wait_readable(&*shared.udp, None)? != Wake::Interrupted {
         let report = shared.udp.recv(&mut batch)?;
         shared.plane.drops().count_many(DropReason::Malformed, report.truncated as u64);
         let now = Instant::now();
-        inbound.clear();
         let (received, arena) = batch.parts_mut();
         for run in received {
-            shared.plane.open(arena, run.range.clone(), run.stride, run.from, now, &mut inbound);
+            delivery.open(arena, run.range.clone(), run.stride, run.from, now);
         }
-        let written = writer.write_packets(&shared.tun, arena, &inbound.local);
-        shared.plane.drops().count_many(DropReason::Refused, written.dropped as u64);
-        for forwarded in &inbound.forwarded {
-            outlet.send(&forwarded.peer, &Plain(&arena[forwarded.packet.clone()]), now);
-        }
-        outlet.flush(now);
-        leave_for_control(shared, &inbound, arena);
+        delivery.deliver(arena, now);
     }
     Ok(())
 }
 
-fn leave_for_control(shared: &Shared, inbound: &Inbound, arena: &[u8]) {
-    if inbound.control.is_empty() && inbound.attention.is_empty() {
-        return;
+/// Opens datagrams and brings what is in them to where it belongs; one for each thread that does so.
+#[derive(Debug)]
+pub(super) struct Delivery<'a> {
+    shared: &'a Shared,
+    inbound: Inbound,
+    writer: TunWriter,
+    outlet: Outlet<'a>,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            inbound: Inbound::default(),
+            writer: TunWriter::new(),
+            outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
+        }
     }
-    let refused = shared.mailbox.leave(|letters| {
-        for peer in &inbound.attention {
-            letters.attention(*peer);
+
+    /// Opens a run of datagrams in place. [`Delivery::deliver`] follows.
+    pub(super) fn open(
+        &mut self,
+        arena: &mut [u8],
+        run: Range<usize>,
+        stride: usize,
+        from: Endpoint,
+        now: Instant,
+    ) {
+        self.shared.plane.open(arena, run, stride, from, now, &mut self.inbound);
+    }
+
+    /// Writes, forwards and hands over what was opened in `arena`.
+    pub(super) fn deliver(&mut self, arena: &mut [u8], now: Instant) {
+        let drops = self.shared.plane.drops();
+        let written = self.writer.write_packets(&self.shared.tun, arena, &self.inbound.local);
+        drops.count_many(DropReason::Refused, written.dropped as u64);
+        for forwarded in &self.inbound.forwarded {
+            self.outlet.send(&forwarded.peer, &Plain(&arena[forwarded.packet.clone()]), now);
         }
-        for (datagram, from) in &inbound.control {
-            letters.handshake(&arena[datagram.clone()], *from);
+        self.outlet.flush(now);
+        self.leave_for_control(arena);
+        self.inbound.clear();
+    }
+
+    fn leave_for_control(&self, arena: &[u8]) {
+        if self.inbound.control.is_empty() && self.inbound.attention.is_empty() {
+            return;
         }
-    });
-    shared.plane.drops().count_many(DropReason::Full, refused);
+        let refused = self.shared.mailbox.leave(|letters| {
+            for peer in &self.inbound.attention {
+                letters.attention(*peer);
+            }
+            for (datagram, from) in &self.inbound.control {
+                letters.handshake(&arena[datagram.clone()], *from);
+            }
+        });
+        self.shared.plane.drops().count_many(DropReason::Full, refused);
+    }
 }
 
 /// One packet as it is.

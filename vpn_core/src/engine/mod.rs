@@ -86,36 +86,33 @@ impl Engine {
     /// # Errors
     /// When there is no queue, or the system has no thread or descriptor left; nothing runs then.
     pub fn start(device: Device, queues: Vec<Queue>, notices: &NoticeSink) -> io::Result<Self> {
-        let queues: Vec<(Arc<TunQueue>, Arc<UdpSocket>)> =
-            queues.into_iter().map(|queue| (Arc::new(queue.tun), Arc::new(queue.udp))).collect();
-        let Some((_, first)) = queues.first() else {
+        let mailbox = Arc::new(Mailbox::default());
+        let interrupt = Arc::new(Interrupt::new()?);
+        let plane = device.plane();
+        let queues: Vec<Shared> = queues
+            .into_iter()
+            .map(|queue| Shared {
+                plane: Arc::clone(&plane),
+                mailbox: Arc::clone(&mailbox),
+                interrupt: Arc::clone(&interrupt),
+                tun: Arc::new(queue.tun),
+                udp: Arc::new(queue.udp),
+            })
+            .collect();
+        let Some(first) = queues.first().cloned() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "an engine needs a queue"));
         };
-        let control_socket = Arc::clone(first);
-        let mut engine = Self {
-            mailbox: Arc::new(Mailbox::default()),
-            interrupt: Arc::new(Interrupt::new()?),
-            plane: device.plane(),
-            local_addr: control_socket.local_addr(),
-            threads: Vec::new(),
-        };
-        let mailbox = Arc::clone(&engine.mailbox);
+        let mut engine =
+            Self { mailbox, interrupt, plane, local_addr: first.udp.local_addr(), threads: Vec::new() };
         let sink = Arc::clone(notices);
         engine.spawn("control", notices, move || {
-            control_loop::run(device, &mailbox, &control_socket, &sink);
+            control_loop::run(device, &first, &sink);
             Ok(())
         })?;
-        for (tun, udp) in queues {
-            let shared = Shared {
-                plane: Arc::clone(&engine.plane),
-                mailbox: Arc::clone(&engine.mailbox),
-                interrupt: Arc::clone(&engine.interrupt),
-                tun,
-                udp,
-            };
-            let uplink_side = shared.clone();
+        for downlink_side in queues {
+            let uplink_side = downlink_side.clone();
             engine.spawn("uplink", notices, move || uplink::run(&uplink_side))?;
-            engine.spawn("downlink", notices, move || downlink::run(&shared))?;
+            engine.spawn("downlink", notices, move || downlink::run(&downlink_side))?;
         }
         Ok(engine)
     }
