@@ -80,7 +80,7 @@ mod tests {
                     scope.spawn(move || {
                         (0..500)
                             .flat_map(|_| source.reserve(n, u64::MAX).expect("far from the limit"))
-                            .map(|counter| counter.spend())
+                            .map(SendCounter::spend)
                             .collect::<Vec<_>>()
                     })
                 })
@@ -96,7 +96,7 @@ mod tests {
         let source = CounterSource::default();
         assert_eq!(source.reserve(9, 10).expect("9 of 10").len(), 9);
         assert!(source.reserve(2, 10).is_none());
-        assert_eq!(source.reserve(1, 10).expect("the last").next().map(|counter| counter.spend()), Some(9));
+        assert_eq!(source.reserve(1, 10).expect("the last").next().map(SendCounter::spend), Some(9));
         assert!(source.reserve(1, 10).is_none());
     }
 }
