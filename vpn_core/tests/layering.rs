@@ -28,6 +28,8 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Arrows inside a layer, from module to module.
 const SIBLINGS: &[(&str, &str)] = &[
+    ("wire", "asymmetric"), // sizes of keys and ciphertexts
+    ("wire", "symmetric"),  // sizes of tags and nonces, suites
     ("session", "handshake"),
     ("wire", "asymmetric"),
     ("wire", "symmetric"),

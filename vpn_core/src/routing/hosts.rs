@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// From single addresses to slots.
 pub(super) struct Hosts<A>(HashMap<A, Slot, BuildHasherDefault<FoldHasher>>);
 
-impl<A: Eq + Hash> Hosts<A> {
+impl<A: Copy + Eq + Hash> Hosts<A> {
     pub(super) fn insert(&mut self, address: A, slot: Slot) {
         self.0.insert(address, slot);
     }

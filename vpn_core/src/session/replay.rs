@@ -93,7 +93,8 @@ mod tests {
             let mut at = start;
             for step in steps {
                 at = (at + step).max(0);
-                prop_assert_eq!(window.accept(at.cast_unsigned()), model.accept(at.cast_unsigned()), "counter {}", at);
+                let counter = at.cast_unsigned();
+                prop_assert_eq!(window.accept(counter), model.accept(counter), "counter {}", counter);
             }
         }
     }

@@ -390,7 +390,7 @@ impl Tunnel {
     /// The packet path asked for a look at the marks.
     pub fn handle_attention(&mut self, cx: &mut Context<'_>) {
         self.confirm(cx);
-        if self.slots.current.as_ref().is_some_and(|session| session.keypair.wants_rekey()) {
+        if self.slots.wants_rekey() {
             self.want_handshake(cx);
         }
     }

@@ -7,7 +7,11 @@ use crate::{
     session::{Keypair, REJECT_AFTER_TIME, REKEY_TIMEOUT},
     symmetric::Hash,
 };
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+/// Sessions kept for receiving after newer ones. Two, because crossing handshakes leave two of one age, and because a
+/// rekey whose confirmations are lost is followed by another while the peer still sends on the session before both.
+const MAX_PREVIOUS: usize = 2;
 
 /// A completed handshake's keypair and what control knows of it.
 #[derive(Debug)]
@@ -27,7 +31,8 @@ pub struct Session {
 /// [`Slots::sending`]) seals.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    pub(super) previous: Option<Session>,
+    /// Newest first.
+    pub(super) previous: VecDeque<Session>,
     pub(super) current: Option<Session>,
     /// As initiator: made, not yet confirmed.
     pub(super) next: Option<Session>,
@@ -39,13 +44,16 @@ impl Slots {
         match self.current.take() {
             Some(current) if keeps_sending(&current, &session, we_are_lower) => {
                 self.current = Some(current);
-                self.previous = Some(session);
+                self.previous.push_front(session);
             }
             older => {
-                self.previous = older.or_else(|| self.previous.take());
+                if let Some(older) = older {
+                    self.previous.push_front(older);
+                }
                 self.current = Some(session);
             }
         }
+        self.previous.truncate(MAX_PREVIOUS);
     }
 
     /// The keypair to send with: the current one; or, when there is none, the unconfirmed one.
@@ -60,11 +68,12 @@ impl Slots {
 
     /// Drops what has expired; tells whether anything was.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        for slot in [&mut self.previous, &mut self.current, &mut self.next] {
-            any |= slot.take_if(|session| session.keypair.is_expired(now)).is_some();
+        let before = self.all().count();
+        self.previous.retain(|session| !session.keypair.is_expired(now));
+        for slot in [&mut self.current, &mut self.next] {
+            slot.take_if(|session| session.keypair.is_expired(now));
         }
-        any
+        self.all().count() < before
     }
 
     /// When the next one expires.
@@ -73,7 +82,17 @@ impl Slots {
     }
 
     fn all(&self) -> impl Iterator<Item = &Session> {
-        [&self.previous, &self.current, &self.next].into_iter().flatten()
+        self.previous.iter().chain(&self.current).chain(&self.next)
+    }
+
+    /// Whether a session that no newer one has replaced wants to be. After crossing handshakes that may be one that
+    /// only the peer sends on: reordering can make the ends disagree on which is the current one.
+    pub(super) fn wants_rekey(&self) -> bool {
+        let newest = self.all().map(|session| session.keypair.created()).max();
+        self.all().any(|session| {
+            let replaced = newest > Some(session.keypair.created() + REKEY_TIMEOUT);
+            session.keypair.wants_rekey() && !replaced
+        })
     }
 }
 

@@ -5,9 +5,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use vpn_core::{
-    base::{DropReason, ReceiverIndex, SecretBytes},
+    base::{DropReason, Endpoint, ReceiverIndex, SecretBytes},
+    device::MAX_HALF_OPEN,
     handshake::hybrid::{Initiation, InitiatorSettings},
-    wire::hybrid::{FLAG_COOKIE, SuiteSet},
+    wire::hybrid::{FLAG_COOKIE, Message, SuiteSet},
 };
 use zerocopy::IntoBytes as _;
 
@@ -134,6 +135,36 @@ fn established_peers_do_not_notice_a_flood() {
     }
     net.run_for(secs(1));
     assert_eq!(net.delivered(&numbers), numbers.len());
+}
+
+#[test]
+fn half_open_table_is_bounded_and_a_full_one_pushes_nobody_out() {
+    let mut net = Network::client_and_gateway();
+    net.capturing = false;
+    net.nodes[0].asleep = true;
+    net.run_for(secs(6)); // Its own init is forgotten by then.
+    let (responder, network_key) = (net.key(1), SecretBytes::ZERO);
+    let settings =
+        InitiatorSettings { responder, network_key: &network_key, suites: SuiteSet::CHACHA20_POLY1305 };
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    // A botnet: every address is genuine and answers the demand for a cookie.
+    for n in 0..MAX_HALF_OPEN as u32 + 100 {
+        let from = SocketAddr::from((Ipv4Addr::from(0xcb00_0000 + n), 7));
+        let (mut state, init) = Initiation::start(&settings, ReceiverIndex::new(n), &mut rng);
+        let now = net.now;
+        net.nodes[1].device.handle_control(init.as_bytes(), Endpoint::to(from), now);
+        let answer = net.nodes[1].device.poll_transmit().expect("a response or a cookie");
+        if let Some(Message::CookieReply(reply)) = Message::parse(&answer.datagram) {
+            let init = state.read_cookie_reply(reply).expect("genuine");
+            net.nodes[1].device.handle_control(init.as_bytes(), Endpoint::to(from), now);
+            assert_eq!(net.nodes[1].device.poll_transmit().is_some(), n < MAX_HALF_OPEN as u32);
+        }
+    }
+    assert_eq!(net.nodes[1].drops(DropReason::Full), 100);
+    assert_eq!(net.nodes[1].drops(DropReason::RateLimited), 0);
+    // It passes in five seconds, and the client gets through with its next init or the one after.
+    net.nodes[0].asleep = false;
+    net.run_while(secs(11), |net| net.nodes[0].events.iter().all(|(_, event)| !is_established(event)));
 }
 
 fn is_established(event: &vpn_core::tunnel::Event) -> bool {

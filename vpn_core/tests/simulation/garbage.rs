@@ -24,7 +24,7 @@ fn mutated_messages_change_no_established_session() {
     for round in 0..3000_u32 {
         let pick = net.rng.next_u32() as usize % specimens.len();
         let mut bytes = specimens[pick].datagram.clone();
-        for _ in 0..1 + net.rng.next_u32() % 4 {
+        for _ in 0..=net.rng.next_u32() % 4 {
             let (at, with) = (net.rng.next_u32() as usize % bytes.len(), net.rng.next_u32() as u8);
             bytes[at] ^= with;
         }

@@ -414,12 +414,12 @@ impl Network {
                 self.capture.push(wire.clone());
             }
             if passes {
-                self.expose_to_weather(wire);
+                self.expose_to_weather(&wire);
             }
         }
     }
 
-    fn expose_to_weather(&mut self, wire: Wire) {
+    fn expose_to_weather(&mut self, wire: &Wire) {
         let Weather { delay, jitter, loss, duplication } = self.weather;
         let copies = 1 + u32::from(self.rng.next_u32() % 100 < duplication);
         for _ in 0..copies {

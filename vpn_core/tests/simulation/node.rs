@@ -120,8 +120,9 @@ impl Node {
     /// Adds or changes a peer.
     pub(crate) fn set_peer(&mut self, peering: Peering, now: Instant) -> Option<PeerId> {
         self.peerings.retain(|known| known.public_key != peering.public_key);
-        self.peerings.push(peering.clone());
-        self.configure(&peering, now)
+        let id = self.configure(&peering, now);
+        self.peerings.push(peering);
+        id
     }
 
     fn configure(&mut self, peering: &Peering, now: Instant) -> Option<PeerId> {

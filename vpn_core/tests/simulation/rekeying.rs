@@ -60,6 +60,28 @@ fn rekey_over_a_bad_path_keeps_the_old_keypair_working() {
 }
 
 #[test]
+fn rekey_whose_confirmations_are_all_lost_loses_no_data() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(110));
+    let mut finishes = Vec::new();
+    net.rule(move |wire| {
+        if wire.kind == Kind::Finish && !finishes.contains(&wire.datagram) {
+            finishes.push(wire.datagram.clone());
+        }
+        // The first rekey is never confirmed, the second at once.
+        wire.kind != Kind::Empty || finishes.len() != 1
+    });
+    let mut numbers = Vec::new();
+    for _ in 0..3000 {
+        numbers.push(net.send(0, 1));
+        net.run_for(millis(10));
+    }
+    net.run_for(secs(1));
+    assert!(net.order(1) == numbers, "{} of {}", net.delivered(&numbers), numbers.len());
+    assert_eq!(net.sent(0, Kind::Init), 3);
+}
+
+#[test]
 fn keys_are_gone_after_180_seconds_and_nothing_is_sent_with_them() {
     let mut net = Network::two_sites();
     net.send(0, 1);

@@ -80,7 +80,7 @@ fn all_pairs_recover(net: &mut Network, quarter: u32) {
 fn two_sites_that_both_initiate_in_bad_weather_always_recover() {
     let mut net = Network::two_sites();
     net.capturing = false;
-    for round in 0..60 {
+    for round in 0..60_usize {
         net.weather.loss = net.rng.next_u32() % 31;
         net.weather.duplication = 10;
         net.weather.jitter = millis(u64::from(net.rng.next_u32() % 300));
@@ -97,5 +97,28 @@ fn two_sites_that_both_initiate_in_bad_weather_always_recover() {
         let both = [net.send(0, 1), net.send(1, 0)];
         net.run_for(secs(2));
         assert_eq!(net.delivered(&both), 2, "round {round}");
+    }
+}
+
+#[test]
+fn crossing_handshakes_on_a_reordering_path_lose_nothing_for_three_lifetimes() {
+    for round in 0..60_usize {
+        let mut net = Network::two_sites();
+        for _ in 0..round {
+            net.rng.next_u64();
+        }
+        net.capturing = false;
+        net.weather.jitter = millis(60);
+        let first = round % 2;
+        let mut numbers = vec![net.send(first, 1 - first)];
+        let pause = millis(u64::from(net.rng.next_u32() % 120));
+        net.run_for(pause);
+        while net.elapsed() < secs(400) {
+            numbers.extend([net.send(0, 1), net.send(1, 0)]);
+            net.run_for(millis(487));
+        }
+        net.run_for(secs(2));
+        let late = numbers.len() - net.delivered(&numbers);
+        assert_eq!(late, 0, "round {round}: {:?} {:?}", net.nodes[0].all_drops(), net.nodes[1].all_drops());
     }
 }

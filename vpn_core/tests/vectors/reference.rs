@@ -68,16 +68,16 @@ impl Case {
 pub(crate) struct Values {
     name: &'static str,
     inputs: Vec<(&'static str, String)>,
-    values: Vec<(&'static str, Vec<u8>)>,
+    computed: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Values {
     fn put(&mut self, name: &'static str, bytes: impl AsRef<[u8]>) {
-        self.values.push((name, bytes.as_ref().to_vec()));
+        self.computed.push((name, bytes.as_ref().to_vec()));
     }
 
     pub(crate) fn get(&self, name: &str) -> &Vec<u8> {
-        &self.values.iter().find(|(known, _)| *known == name).expect("a value of the file").1
+        &self.computed.iter().find(|(known, _)| *known == name).expect("a value of the file").1
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn run(case: &Case) -> Values {
     let initiator = SigningKey::from_bytes(&case.initiator_seed);
     let responder = SigningKey::from_bytes(&case.responder_seed);
     let responder_key = responder.verifying_key().to_bytes();
-    let mut out = Values { name: case.name, inputs: inputs(case), values: Vec::new() };
+    let mut out = Values { name: case.name, inputs: inputs(case), computed: Vec::new() };
     out.put("initiator_identity", initiator.verifying_key().to_bytes());
     out.put("responder_identity", responder_key);
 
@@ -338,7 +338,7 @@ pub(crate) fn to_json(cases: &[Values]) -> String {
     let cases: Vec<_> = cases
         .iter()
         .map(|case| {
-            let values = case.values.iter().map(|(name, bytes)| (*name, hex(bytes))).collect();
+            let values = case.computed.iter().map(|(name, bytes)| (*name, hex(bytes))).collect();
             format!(
                 "  {{\n    \"name\": \"{}\",\n    \"inputs\": {},\n    \"values\": {}\n  }}",
                 case.name,
