@@ -66,6 +66,16 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
+    /// Nobody reads any more: what waits is dropped, and so is what comes.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut mail = self.lock();
+            mail.stop = true;
+            std::mem::take(&mut mail.commands)
+        };
+        drop(waiting); // Outside the lock: commands may own anything.
+    }
+
     /// Waits until something is there or `deadline` has come, and takes it: all of it, but of the handshakes only
     /// [`HANDSHAKES_AT_ONCE`].
     pub(super) fn wait(&self, deadline: Option<Instant>) -> Mail {
@@ -169,6 +179,20 @@ mod tests {
             rest += mailbox.wait(None).handshakes.len();
         }
         assert_eq!(rest, MAX_HANDSHAKES - HANDSHAKES_AT_ONCE);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_told_when_nobody_reads_any_more() {
+        let mailbox = Mailbox::default();
+        let ask = || {
+            let (answer, wait) = std::sync::mpsc::sync_channel(1);
+            mailbox.command(Box::new(move |_, _| drop(answer.send(()))));
+            wait
+        };
+        let before = ask();
+        mailbox.close();
+        assert!(before.recv().is_err());
+        assert!(ask().recv().is_err());
     }
 
     #[test]
