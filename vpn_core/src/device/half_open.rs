@@ -14,6 +14,11 @@ pub const MAX_HALF_OPEN: usize = 4096;
 /// How long a half-open handshake waits for its finish.
 pub(super) const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
 
+/// How often a response is repeated. An initiator never sends the same init twice, so these are copies that the network
+/// or somebody on the path made; without a bound one init would draw responses to any number of forged addresses, past
+/// admission control.
+const MAX_REPEATS: u8 = 8;
+
 /// A half-open handshake.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -21,7 +26,9 @@ pub(super) struct Entry {
     pub(super) lease: IndexLease,
     pub(super) begun: Instant,
     /// Repeated, as stored, for the same init (protocol.md 6.3).
-    pub(super) response: Box<Response>,
+    response: Box<Response>,
+    /// How often it was repeated.
+    repeats: u8,
     init_hash: Hash,
 }
 
@@ -55,13 +62,17 @@ impl HalfOpenTable {
         let index = lease.index();
         self.by_init.insert(init_hash, index);
         self.ages.push_back((now + HALF_OPEN_TIME, index));
-        self.entries.insert(index, Entry { state, lease, begun: now, response, init_hash });
+        self.entries.insert(index, Entry { state, lease, begun: now, response, repeats: 0, init_hash });
     }
 
-    /// The stored response to an init seen before.
-    pub(super) fn response_to(&self, init_hash: &Hash) -> Option<&Response> {
-        let index = self.by_init.get(init_hash)?;
-        self.entries.get(index).map(|entry| &*entry.response)
+    /// The stored response to an init seen before; `Some(None)` when it was repeated often enough.
+    pub(super) fn repeat_response(&mut self, init_hash: &Hash) -> Option<Option<&Response>> {
+        let entry = self.entries.get_mut(self.by_init.get(init_hash)?)?;
+        if entry.repeats >= MAX_REPEATS {
+            return Some(None);
+        }
+        entry.repeats += 1;
+        Some(Some(&entry.response))
     }
 
     pub(super) fn get_mut(&mut self, index: ReceiverIndex) -> Option<&mut Entry> {

@@ -380,7 +380,13 @@ impl Tunnel {
             self.slots.find(index).filter(|session| session.finish_hash.as_ref() == Some(finish_hash));
         let keypair =
             session.map(|session| Arc::clone(&session.keypair)).ok_or(HandshakeError::UnknownIndex)?;
-        self.send_empty(&keypair, from, cx);
+        if self.plane.endpoint() == Some(from) {
+            self.send_empty(&keypair, from, cx);
+        } else if let Some(frame) = empty_frame(&keypair, cx.now) {
+            // Anybody who saw the finish can repeat it from anywhere: what the peer will not receive must not count as
+            // sent to it, or the answers and keepalives that it waits for would be left out.
+            cx.send(from, frame);
+        }
         Ok(())
     }
 
@@ -632,14 +638,18 @@ impl Tunnel {
 
     /// Sends an empty packet: keepalive and confirmation.
     fn send_empty(&self, keypair: &Keypair, to: Endpoint, cx: &mut Context<'_>) {
-        let Some(counter) = keypair.reserve(1, cx.now).ok().and_then(|mut counters| counters.next()) else {
-            return;
-        };
-        let mut frame = vec![0; OVERHEAD];
-        keypair.seal(counter, &mut frame);
+        let Some(frame) = empty_frame(keypair, cx.now) else { return };
         self.plane.note_sent_empty(frame.len(), cx.now);
         cx.send(to, frame);
     }
+}
+
+/// An empty packet, sealed; `None` when the keypair has expired.
+fn empty_frame(keypair: &Keypair, now: Instant) -> Option<Vec<u8>> {
+    let counter = keypair.reserve(1, now).ok()?.next()?;
+    let mut frame = vec![0; OVERHEAD];
+    keypair.seal(counter, &mut frame);
+    Some(frame)
 }
 
 impl Context<'_> {
