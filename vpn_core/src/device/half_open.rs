@@ -1,7 +1,10 @@
 //! Handshakes that we answered and that wait for their finish: a bounded table with a short life.
 
 use crate::{
-    base::ReceiverIndex, handshake::hybrid::HalfOpen, symmetric::Hash, tunnel::IndexLease,
+    base::{DropReason, ReceiverIndex},
+    handshake::hybrid::HalfOpen,
+    symmetric::Hash,
+    tunnel::IndexLease,
     wire::hybrid::Response,
 };
 use std::{
@@ -65,14 +68,18 @@ impl HalfOpenTable {
         self.entries.insert(index, Entry { state, lease, begun: now, response, repeats: 0, init_hash });
     }
 
-    /// The stored response to an init seen before; `Some(None)` when it was repeated often enough.
-    pub(super) fn repeat_response(&mut self, init_hash: &Hash) -> Option<Option<&Response>> {
-        let entry = self.entries.get_mut(self.by_init.get(init_hash)?)?;
+    /// The stored response to an init seen before; `None` for a new one.
+    ///
+    /// # Errors
+    /// [`DropReason::RateLimited`] when it was repeated often enough.
+    pub(super) fn repeat_response(&mut self, init_hash: &Hash) -> Result<Option<&Response>, DropReason> {
+        let entry = self.by_init.get(init_hash).and_then(|index| self.entries.get_mut(index));
+        let Some(entry) = entry else { return Ok(None) };
         if entry.repeats >= MAX_REPEATS {
-            return Some(None);
+            return Err(DropReason::RateLimited);
         }
         entry.repeats += 1;
-        Some(Some(&entry.response))
+        Ok(Some(&entry.response))
     }
 
     pub(super) fn get_mut(&mut self, index: ReceiverIndex) -> Option<&mut Entry> {
