@@ -20,6 +20,23 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
+#[test]
+fn empty_datagrams_do_not_keep_a_batch_from_being_served() {
+    let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let plain = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let target = receiver.local_addr();
+    let mut batch = SendBatch::new(0);
+    batch.slot(3).expect("fits").copy_from_slice(b"abc");
+    batch.commit(to("127.0.0.1", &receiver), 3);
+    assert_eq!(sender.send(&mut batch).sent, 1);
+    let floods: usize = (0..600).map(|_| usize::from(plain.send_to(&[], target).is_ok())).sum();
+    assert_eq!(floods, 600);
+    let mut batch = RecvBatch::new(0);
+    let first = receiver.recv(&mut batch).expect("the socket is sound");
+    assert_eq!((first.datagrams, batch.received().len()), (1, 1));
+    assert!(first.more, "there is more, but what was received comes first");
+}
+
 fn to(ip: &str, socket: &UdpSocket) -> Endpoint {
     Endpoint::to(SocketAddr::new(ip.parse().expect("an address"), socket.local_addr().port()))
 }

@@ -90,10 +90,8 @@ fn mac(message: &[u8]) -> [u8; 32] {
 /// HMAC-BLAKE2s.
 fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let pad = |byte: u8| -> [u8; 64] { std::array::from_fn(|at| key.get(at).copied().unwrap_or(0) ^ byte) };
-    let inner = parts
-        .iter()
-        .fold(Blake2s256::new_with_prefix(pad(0x36)), Blake2s256::chain_update)
-        .finalize();
+    let inner =
+        parts.iter().fold(Blake2s256::new_with_prefix(pad(0x36)), Blake2s256::chain_update).finalize();
     hash(&[&pad(0x5c), &inner])
 }
 

@@ -20,6 +20,10 @@ const SOURCE_BURST: u32 = 40;
 /// Sources remembered; bounds the memory that a stranger can take. Only addresses that answered with a cookie enter.
 const MAX_SOURCES: usize = 16_384;
 
+/// How often a full table is looked through for sources that may be forgotten: each look costs about as much as the
+/// handshake that admission control is there to save, and a stranger with a whole IPv6 prefix is a new source each time.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What to do with an init whose mac is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -36,6 +40,8 @@ pub enum Verdict {
 pub struct Admission {
     free: Bucket,
     sources: HashMap<Source, Bucket>,
+    /// Not before this is a full table looked through.
+    sweep_at: Instant,
 }
 
 /// A source that shares one rate: an IPv4 address or an IPv6 /64.
@@ -48,7 +54,7 @@ enum Source {
 impl Admission {
     /// Admission with full buckets.
     pub fn new(now: Instant) -> Self {
-        Self { free: Bucket::full(FREE_BURST, now), sources: HashMap::new() }
+        Self { free: Bucket::full(FREE_BURST, now), sources: HashMap::new(), sweep_at: now }
     }
 
     /// Decides on an init from `from`. `half_open` is the number of half-open handshakes.
@@ -62,6 +68,10 @@ impl Admission {
         }
         let source = Source::of(from.ip());
         if !self.sources.contains_key(&source) && self.sources.len() >= MAX_SOURCES {
+            if now < self.sweep_at {
+                return Verdict::RateLimited;
+            }
+            self.sweep_at = now + SWEEP_INTERVAL;
             // Full buckets say nothing that a new one would not.
             self.sources.retain(|_, bucket| !bucket.is_full(SOURCE_INITS_PER_SECOND, SOURCE_BURST, now));
             if self.sources.len() >= MAX_SOURCES {

@@ -322,7 +322,7 @@ impl Device {
         let cookies = || self.cookies.cookies_of(from.remote);
         let verified = self.gate.check(init, cookies)?;
         let init_hash = init_hash(init);
-        if let Some(response) = self.half_open.response_to(&init_hash) {
+        if let Some(response) = self.half_open.repeat_response(&init_hash)? {
             let datagram = response.as_bytes().to_vec();
             self.outbox.push_back(Transmit { endpoint: from, datagram });
             return Ok(());

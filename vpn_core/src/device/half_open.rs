@@ -1,7 +1,7 @@
 //! Handshakes that we answered and that wait for their finish: a bounded table with a short life.
 
 use crate::{
-    base::{Endpoint, ReceiverIndex},
+    base::{DropReason, Endpoint, ReceiverIndex},
     handshake::hybrid::HalfOpen,
     symmetric::Hash,
     tunnel::{IndexLease, MAX_STAGED_PACKETS},
@@ -16,6 +16,11 @@ use std::{
 pub const MAX_HALF_OPEN: usize = 4096;
 /// How long a half-open handshake waits for its finish.
 pub(super) const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
+
+/// How often a response is repeated. An initiator never sends the same init twice, so these are copies that the network
+/// or somebody on the path made; without a bound one init would draw responses to any number of forged addresses, past
+/// admission control.
+const MAX_REPEATS: u8 = 8;
 
 /// Ages at the most, 24 bytes each: completed handshakes leave theirs behind, so that thousands of clients that return
 /// together are not held up by each other's.
@@ -36,7 +41,9 @@ pub(super) struct Entry {
     pub(super) lease: IndexLease,
     pub(super) begun: Instant,
     /// Repeated, as stored, for the same init (protocol.md 6.3).
-    pub(super) response: Box<Response>,
+    response: Box<Response>,
+    /// How often it was repeated.
+    repeats: u8,
     init_hash: Hash,
     /// Opened once the finish has made a keypair.
     pub(super) early: Vec<EarlyPacket>,
@@ -72,8 +79,10 @@ impl HalfOpenTable {
         let index = lease.index();
         self.by_init.insert(init_hash, index);
         self.ages.push_back((now + HALF_OPEN_TIME, index));
-        self.entries
-            .insert(index, Entry { state, lease, begun: now, response, init_hash, early: Vec::new() });
+        self.entries.insert(
+            index,
+            Entry { state, lease, begun: now, response, repeats: 0, init_hash, early: Vec::new() },
+        );
     }
 
     /// Holds a transport message for the keypair that `index` may become; `false` when there is no room.
@@ -88,10 +97,18 @@ impl HalfOpenTable {
         fits
     }
 
-    /// The stored response to an init seen before.
-    pub(super) fn response_to(&self, init_hash: &Hash) -> Option<&Response> {
-        let index = self.by_init.get(init_hash)?;
-        self.entries.get(index).map(|entry| &*entry.response)
+    /// The stored response to an init seen before; `None` for a new one.
+    ///
+    /// # Errors
+    /// [`DropReason::RateLimited`] when it was repeated often enough.
+    pub(super) fn repeat_response(&mut self, init_hash: &Hash) -> Result<Option<&Response>, DropReason> {
+        let entry = self.by_init.get(init_hash).and_then(|index| self.entries.get_mut(index));
+        let Some(entry) = entry else { return Ok(None) };
+        if entry.repeats >= MAX_REPEATS {
+            return Err(DropReason::RateLimited);
+        }
+        entry.repeats += 1;
+        Ok(Some(&entry.response))
     }
 
     pub(super) fn get_mut(&mut self, index: ReceiverIndex) -> Option<&mut Entry> {

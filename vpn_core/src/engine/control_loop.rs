@@ -24,7 +24,7 @@ pub(super) fn run(mut device: Device, shared: &Shared, notices: &NoticeSink) {
         for (peer, packet) in mail.staged {
             device.handle_outbound(peer, &packet, now);
         }
-        for (datagram, from) in mail.handshakes {
+        for (datagram, from) in mail.answers.into_iter().chain(mail.inits) {
             device.handle_control(&datagram, from, now);
         }
         if device.poll_timeout().is_some_and(|at| at <= now) {

@@ -4,6 +4,7 @@
 use crate::{
     base::{Endpoint, PeerId},
     device::Device,
+    wire::hybrid::TYPE_INIT,
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -11,11 +12,12 @@ use std::{
     time::Instant,
 };
 
-/// Handshake messages that wait at the most; more are dropped, a flood is not stored. About 0.6 MB.
+/// Handshake messages that wait at the most, inits and others each; more are dropped, a flood is not stored. About
+/// 1.2 MB.
 const MAX_HANDSHAKES: usize = 512;
 /// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
 const MAX_STAGED: usize = 1024;
-/// Handshake messages taken at once, so that timers and attention are never far behind.
+/// Handshake messages of each kind taken at once, so that timers and attention are never far behind.
 const HANDSHAKES_AT_ONCE: usize = 32;
 
 /// A step to run on the control thread.
@@ -35,7 +37,10 @@ pub(super) struct Mail {
     /// Bounded by the number of peers.
     pub(super) attention: BTreeSet<PeerId>,
     pub(super) staged: VecDeque<(PeerId, Vec<u8>)>,
-    pub(super) handshakes: VecDeque<(Vec<u8>, Endpoint)>,
+    /// Responses, finishes and cookie replies. Apart from inits: a flood of those, which cost a stranger least and us
+    /// most, must not push out what completes the handshakes of peers.
+    pub(super) answers: VecDeque<(Vec<u8>, Endpoint)>,
+    pub(super) inits: VecDeque<(Vec<u8>, Endpoint)>,
     pub(super) stop: bool,
 }
 
@@ -66,6 +71,16 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
+    /// Nobody reads any more: what waits is dropped, and so is what comes.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut mail = self.lock();
+            mail.stop = true;
+            std::mem::take(&mut mail.commands)
+        };
+        drop(waiting); // Outside the lock: commands may own anything.
+    }
+
     /// Waits until something is there or `deadline` has come, and takes it: all of it, but of the handshakes only
     /// [`HANDSHAKES_AT_ONCE`].
     pub(super) fn wait(&self, deadline: Option<Instant>) -> Mail {
@@ -81,16 +96,10 @@ impl Mailbox {
             }
             mail = self.arrived.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let later = if mail.handshakes.len() > HANDSHAKES_AT_ONCE {
-            mail.handshakes.split_off(HANDSHAKES_AT_ONCE)
-        } else {
-            VecDeque::new()
-        };
+        let later = |queue: &mut VecDeque<_>| queue.split_off(HANDSHAKES_AT_ONCE.min(queue.len()));
+        let (answers, inits) = (later(&mut mail.answers), later(&mut mail.inits));
         let stop = mail.stop;
-        let taken = std::mem::take(&mut *mail);
-        mail.handshakes = later;
-        mail.stop = stop;
-        taken
+        std::mem::replace(&mut *mail, Mail { answers, inits, stop, ..Mail::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail> {
@@ -104,7 +113,8 @@ impl Mail {
         self.commands.is_empty()
             && self.attention.is_empty()
             && self.staged.is_empty()
-            && self.handshakes.is_empty()
+            && self.answers.is_empty()
+            && self.inits.is_empty()
             && !self.stop
     }
 }
@@ -129,8 +139,10 @@ impl Letters<'_> {
     }
 
     pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint) {
-        if self.mail.handshakes.len() < MAX_HANDSHAKES {
-            self.mail.handshakes.push_back((datagram.to_vec(), from));
+        let is_init = datagram.first() == Some(&TYPE_INIT);
+        let queue = if is_init { &mut self.mail.inits } else { &mut self.mail.answers };
+        if queue.len() < MAX_HANDSHAKES {
+            queue.push_back((datagram.to_vec(), from));
         } else {
             self.refused += 1;
         }
@@ -146,29 +158,45 @@ impl core::fmt::Debug for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::hybrid::TYPE_FINISH;
 
     fn endpoint() -> Endpoint {
         Endpoint::to("192.0.2.1:1".parse().expect("an address"))
     }
 
     #[test]
-    fn a_flood_of_handshakes_is_bounded_and_does_not_hide_attention() {
+    fn a_flood_of_inits_is_bounded_and_hides_neither_attention_nor_finishes() {
         let mailbox = Mailbox::default();
         let refused = mailbox.leave(|letters| {
             for _ in 0..MAX_HANDSHAKES + 7 {
-                letters.handshake(&[5], endpoint());
+                letters.handshake(&[TYPE_INIT], endpoint());
             }
             letters.attention(PeerId(3));
+            letters.handshake(&[TYPE_FINISH], endpoint());
         });
         assert_eq!(refused, 7);
         let first = mailbox.wait(None);
-        assert_eq!(first.handshakes.len(), HANDSHAKES_AT_ONCE);
+        assert_eq!((first.inits.len(), first.answers.len()), (HANDSHAKES_AT_ONCE, 1));
         assert!(first.attention.contains(&PeerId(3)));
         let mut rest = 0;
         while rest < MAX_HANDSHAKES - HANDSHAKES_AT_ONCE {
-            rest += mailbox.wait(None).handshakes.len();
+            rest += mailbox.wait(None).inits.len();
         }
         assert_eq!(rest, MAX_HANDSHAKES - HANDSHAKES_AT_ONCE);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_told_when_nobody_reads_any_more() {
+        let mailbox = Mailbox::default();
+        let ask = || {
+            let (answer, wait) = std::sync::mpsc::sync_channel(1);
+            mailbox.command(Box::new(move |_, _| answer.send(()).expect("somebody waits")));
+            wait
+        };
+        let before = ask();
+        mailbox.close();
+        assert!(before.recv().is_err());
+        assert!(ask().recv().is_err());
     }
 
     #[test]

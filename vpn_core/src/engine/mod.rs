@@ -27,6 +27,7 @@ use mailbox::Mailbox;
 use std::{
     io,
     net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc},
     thread::{Builder, JoinHandle},
     time::Instant,
@@ -106,6 +107,8 @@ impl Engine {
             Self { mailbox, interrupt, plane, local_addr: first.udp.local_addr(), threads: Vec::new() };
         let sink = Arc::clone(notices);
         engine.spawn("control", notices, move || {
+            // However it ends, whoever waits for an answer must not wait for ever.
+            let _closed = CloseOnDrop(&first.mailbox);
             control_loop::run(device, &first, &sink);
             Ok(())
         })?;
@@ -125,7 +128,11 @@ impl Engine {
     ) -> io::Result<()> {
         let notices = Arc::clone(notices);
         let thread = Builder::new().name(name.to_owned()).spawn(move || {
-            if let Err(error) = body() {
+            // A release build aborts on a panic. Where it unwinds, a node of which one thread is missing would look
+            // alive: it fails as a whole. What the thread shared is not used again, so it may be left as it is.
+            let outcome = panic::catch_unwind(AssertUnwindSafe(body))
+                .unwrap_or_else(|_| Err(io::Error::other("it panicked; the message is on stderr")));
+            if let Err(error) = outcome {
                 notices(Notice::Failed { thread: name, error });
             }
         })?;
@@ -166,6 +173,15 @@ impl Drop for Engine {
             // A thread that panicked has said so on stderr.
             let _ = thread.join();
         }
+    }
+}
+
+/// Closes the mailbox when its reader is gone.
+struct CloseOnDrop<'a>(&'a Mailbox);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -20,7 +20,7 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// Others may write where the journal is: they could make us undo what we never did.
-    #[error("{path} can be written by others than its owner: chmod go-w {path}")]
+    #[error("{path} can be written by others: it must belong to root or to you; then chmod go-w {path}")]
     NotPrivate {
         /// The directory.
         path: PathBuf,

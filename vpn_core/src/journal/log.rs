@@ -1,7 +1,7 @@
 //! The journal on disk.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -329,8 +329,9 @@ impl Drop for Journal {
 fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
     let failed = |action| move |source| JournalError::File { action, path: directory.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
-    let mode = fs::metadata(directory).map_err(failed("read"))?.permissions().mode();
-    if mode & 0o022 != 0 {
+    let metadata = fs::metadata(directory).map_err(failed("read"))?;
+    let owned = is_ours(&metadata).map_err(failed("find the owner of"))?;
+    if metadata.permissions().mode() & 0o022 != 0 || !owned {
         return Err(JournalError::NotPrivate { path: directory.to_owned() });
     }
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -341,6 +342,12 @@ fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
 
 /// Opens and locks the file at `path`. The loop is for a file that its owner removes between our opening and locking
 /// it: the lock of a file without a name keeps nobody out.
+/// Whether it belongs to root or to the user of this process. Whoever owns the folder can put a journal there, and with
+/// it have us change sysctls and firewall rules as root.
+fn is_ours(metadata: &Metadata) -> io::Result<bool> {
+    Ok(metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid())
+}
+
 fn lock_file(path: &Path, interface: &InterfaceName) -> Result<File, JournalError> {
     let failed = |action| move |source| JournalError::File { action, path: path.to_owned(), source };
     loop {

@@ -17,7 +17,6 @@ use crate::{
     wire::hybrid::ParametersBytes,
 };
 use ipnet::IpNet;
-use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -312,13 +311,14 @@ fn start_engine(
     queue: crate::engine::Queue,
     sink: &NoticeSink,
 ) -> Result<Engine, NodeError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| NodeError::System {
+    // Asked now, so that a system without randomness is an error here; later it cannot fail.
+    getrandom::fill(&mut [0; 1]).map_err(|error| NodeError::System {
         what: "the system gives no randomness",
         source: io::Error::other(error),
     })?;
-    let rng = ChaCha20Rng::from_seed(seed);
-    zeroize::Zeroize::zeroize(&mut seed);
+    // The system's generator and not one of our own: a seeded one in our memory would yield every earlier ephemeral key
+    // to whoever reads that memory later (no forward secrecy), and the same keys twice in two copies of a machine.
+    let rng = rand_core::UnwrapErr(getrandom::SysRng);
     let interface = &config.interface;
     let settings = DeviceSettings {
         identity: interface.identity.share(),

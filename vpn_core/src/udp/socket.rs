@@ -18,6 +18,14 @@ use std::{
 /// How long a full send buffer may hold up a batch before datagrams are dropped, in milliseconds.
 const SEND_TIMEOUT: libc::c_int = 100; // far above the time in which 8 MB leave; a dead interface must not stop us
 
+/// Waits for room in the send buffer in one batch. `EAGAIN` may have other causes than a full buffer (an IPsec policy
+/// whose keys are still being negotiated), where the wait ends at once and would be repeated for ever.
+const MAX_WAITS: u32 = 1024; // more than the runs of a batch
+
+/// System calls for one batch. Empty and truncated datagrams take no room in it, so room alone is no bound: a flood of
+/// them would keep the batch, and the packets of peers in it, from ever being served.
+const MAX_RECEIVE_CALLS: usize = 2 * super::receive::MAX_RECEIVED;
+
 /// Errors in a row that a receive call takes from the socket; more mean that something else is wrong.
 const MAX_ERRORS: usize = 64; // each pending ICMP message is one
 
@@ -87,7 +95,7 @@ impl UdpSocket {
     pub fn recv(&self, batch: &mut RecvBatch) -> io::Result<RecvReport> {
         batch.clear();
         let mut report = RecvReport::default();
-        loop {
+        for _ in 0..MAX_RECEIVE_CALLS {
             let Some(room) = batch.room() else {
                 report.more = true;
                 return Ok(report);
@@ -110,6 +118,8 @@ impl UdpSocket {
                 Err(error) => return Err(error),
             }
         }
+        report.more = true;
+        Ok(report)
     }
 
     /// Sends everything in `batch` in order and empties it; equally long datagrams to one endpoint with one system
@@ -215,9 +225,11 @@ impl UdpSocket {
             match sys::send(self.as_fd(), bytes, name, control) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !patience.exhausted => {
+                    patience.waits += 1;
                     let target =
                         libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-                    patience.exhausted = sys::poll(&mut [target], SEND_TIMEOUT).is_ok_and(|ready| ready == 0);
+                    let timed_out = sys::poll(&mut [target], SEND_TIMEOUT).is_ok_and(|ready| ready == 0);
+                    patience.exhausted = timed_out || patience.waits >= MAX_WAITS;
                 }
                 outcome => return outcome,
             }
@@ -232,10 +244,11 @@ impl AsFd for UdpSocket {
     }
 }
 
-/// How long one batch waits for room in the send buffer: until one wait was in vain.
+/// How long one batch waits for room in the send buffer: until one wait was in vain, or there were too many.
 #[derive(Debug, Default)]
 struct Patience {
     exhausted: bool,
+    waits: u32,
 }
 
 /// Where a datagram was sent from.
