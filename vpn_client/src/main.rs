@@ -4,7 +4,7 @@ mod down;
 mod profile;
 mod up;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use vpn_core::{
     cli::{self, GlobalArgs, SharedCommand, StatusArgs},
@@ -64,7 +64,7 @@ struct ProfileArgs {
 }
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
+    let Arguments { global, command } = cli::parse();
     cli::run(|| {
         global.start_logging();
         run(&global, command)
@@ -81,7 +81,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
             cli::check(global, Config::load(&file, Role::Client, SystemTime::now()))
         }
         Command::Cleanup => cleanup(global),
-        Command::Shared(command) => command.run(Arguments::command()),
+        Command::Shared(command) => command.run(cli::command::<Arguments>()),
     }
 }
 
@@ -100,6 +100,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        cli::command::<Arguments>().debug_assert();
     }
 }

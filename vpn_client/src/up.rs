@@ -1,8 +1,8 @@
 //! `up`: in the foreground, or as a process of its own in the background.
 
 use crate::profile;
-use anyhow::{Context as _, bail};
-use clap::Args;
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Args, builder::BoolishValueParser};
 use std::{
     env,
     fs::{self, DirBuilder, File, OpenOptions},
@@ -11,15 +11,15 @@ use std::{
         fs::{DirBuilderExt as _, OpenOptionsExt as _},
         process::CommandExt as _,
     },
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 use vpn_core::{
-    cli::{GlobalArgs, NotConnected},
+    cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted},
     config::{Config, Role},
-    control::{ControlClient, ControlError, PeerState},
+    control::{ControlClient, ControlError, PeerState, PeerStatus},
     node,
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct UpArgs {
     #[arg(value_name = "FILE|PROFILE", env = "VPN_PROFILE")]
     profile: Option<PathBuf>,
     /// Stay in the foreground until stopped; SIGHUP reloads
-    #[arg(long, env = "VPN_FOREGROUND", conflicts_with = "wait")]
+    #[arg(long, env = "VPN_FOREGROUND", conflicts_with = "wait", value_parser = BoolishValueParser::new())]
     foreground: bool,
     /// Return only when a peer is connected; fail with status 3 when that takes longer
     #[arg(long, env = "VPN_WAIT", value_name = "TIME", num_args = 0..=1, require_equals = true)]
@@ -60,18 +60,25 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     refuse_second(&client)?;
     let log = global.run_dir.join(format!("{name}.log"));
     let child = start(global, &file, &log)?;
-    wait_until_ready(&client, child, &log)?;
+    if let Err(error) = wait_until_ready(&client, child, &log) {
+        // Half started is not started: what a killed one had changed is undone.
+        if let Err(second) = node::cleanup(&global.node_options()) {
+            let _ = writeln!(io::stderr(), "warning: something could not be undone: {second}");
+        }
+        return Err(error);
+    }
     let Some(patience) = args.wait else { return Ok(()) };
-    wait_until_connected(&client, patience)
+    wait_until_connected(&client, patience, &log)
 }
 
 fn refuse_second(client: &ControlClient) -> anyhow::Result<()> {
     match client.status() {
-        Err(ControlError::NotRunning(_)) => Ok(()),
         Ok(status) => {
             bail!("already running: {} has interface {}", client.path().display(), status.interface.name)
         }
-        Err(error) => Err(error.into()),
+        Err(error @ ControlError::NotPermitted(_)) => Err(error.into()),
+        // Not running, or on its way out: the new one waits for that itself.
+        Err(_) => Ok(()),
     }
 }
 
@@ -90,7 +97,9 @@ fn start(global: &GlobalArgs, file: &Path, log: &Path) -> anyhow::Result<Child> 
     let mut command = Command::new(env::current_exe().context("this program cannot find itself")?);
     command.arg("up").arg("--foreground").arg("--").arg(fs::canonicalize(file)?);
     command.env_remove("VPN_WAIT").env_remove("VPN_PROFILE");
+    // Given as arguments or relative, they would mean something else to it.
     command.env("VPN_RUN_DIR", fs::canonicalize(&global.run_dir)?);
+    command.env("VPN_STATE_DIR", path::absolute(&global.state_dir)?);
     command.env("VPN_COLOR", "never").env("VPN_VERBOSE", global.verbose.to_string());
     command.env("VPN_LOG_FORMAT", global.log_format.as_str());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).process_group(0).current_dir("/");
@@ -104,13 +113,18 @@ fn wait_until_ready(client: &ControlClient, mut child: Child, log: &Path) -> any
         if let Some(status) = child.try_wait().context("the client cannot be watched")? {
             let said = fs::read_to_string(log).unwrap_or_default();
             let said = said.trim_end();
-            bail!("the client did not start ({status}):\n{said}");
+            let said = said.trim_start_matches("error: ");
+            return Err(match status.code() {
+                // The file was read a moment ago, so this is about the system.
+                Some(code) if code == ExitStatus::NotPermitted as i32 => NotPermitted(said.to_owned()).into(),
+                _ => anyhow!("the client did not start ({status}):\n{said}"),
+            });
         }
         match client.status() {
             Ok(_) => return Ok(()),
-            Err(ControlError::NotRunning(_)) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
+            // Also when a predecessor's socket breaks off.
+            Err(_) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
             Err(error) => {
-                // Half started is not started.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(error)
@@ -120,18 +134,35 @@ fn wait_until_ready(client: &ControlClient, mut child: Child, log: &Path) -> any
     }
 }
 
-fn wait_until_connected(client: &ControlClient, patience: Duration) -> anyhow::Result<()> {
+fn wait_until_connected(client: &ControlClient, patience: Duration, log: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + patience;
-    while !client.status()?.peers.iter().any(|peer| peer.state == PeerState::Up) {
+    loop {
+        let peers = client.status()?.peers;
+        if peers.iter().any(|peer| peer.state == PeerState::Up) {
+            return Ok(());
+        }
         if Instant::now() >= deadline {
-            let message = format!(
-                "not connected after {patience:?}; the client goes on trying, `vpn-client down` stops it"
-            );
-            return Err(NotConnected(message).into());
+            return Err(NotConnected(not_connected(&peers, patience, log)).into());
         }
         thread::sleep(POLL_INTERVAL);
     }
-    Ok(())
+}
+
+/// What to look at, for each peer: the one who asked may never have seen it work.
+fn not_connected(peers: &[PeerStatus], patience: Duration, log: &Path) -> String {
+    let peers = peers.iter().map(|PeerStatus { name, endpoint, public_key, .. }| {
+        let endpoint = endpoint.as_deref().unwrap_or("(unknown)");
+        format!(
+            "  no session with {name} at {endpoint}: check that it runs, that this UDP port is open on the way, that \
+             `public_key` = {public_key} is its own, and that it knows this client\n"
+        )
+    });
+    let peers: String = peers.collect();
+    let log = log.display();
+    format!(
+        "not connected after {patience:?}\n{peers}the client goes on trying, and its log is {log}; `vpn-client down` \
+         stops it"
+    )
 }
 
 /// Reads whole seconds: `30`, `30s` or `2m`.

@@ -110,7 +110,7 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("zzz = 1", &["unknown key `zzz`", "use one of", "addresses"]),
         ("mtu = 100", &["`mtu`", "576 to 9000"]),
         ("mtu = \"1420\"", &["`mtu`", "a whole number"]),
-        ("name = \"a/b\"", &["cannot name an interface"]),
+        ("name = \"a/b\"", &["usable interface name"]),
         ("dns = [\"one\"]", &["not an IP address"]),
         ("dns = \"10.0.0.1\"", &["list of strings", "dns = ["]),
         ("routes = \"on\"", &["\"auto\" or \"off\""]),
@@ -280,5 +280,12 @@ fn a_client_is_told_what_it_lacks_and_what_is_not_done_yet() {
 fn a_missing_file_is_named() {
     let error =
         Config::load(Path::new("/nonexistent/x.toml"), Role::Server, SystemTime::now()).expect_err("missing");
-    assert!(error.to_string().contains("/nonexistent/x.toml: "), "{error}");
+    assert!(error.to_string().starts_with("/nonexistent/x.toml does not exist; "), "{error}");
+    assert!(!error.is_not_permitted());
+}
+
+#[test]
+fn an_allowed_ip_that_a_peer_names_twice_is_a_fault() {
+    let text = INTERFACE.to_owned() + &peer(2, "\"10.66.0.2/32\", \"10.66.0.2\"", "");
+    expect_fault(&text, 8, &["10.66.0.2/32 is given twice"]);
 }

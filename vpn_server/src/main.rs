@@ -5,7 +5,7 @@ mod client;
 mod init;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use vpn_core::{
     cli::{self, GlobalArgs, SharedCommand, StatusArgs},
@@ -62,7 +62,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
+    let Arguments { global, command } = cli::parse();
     cli::run(|| {
         global.start_logging();
         run(&global, command)
@@ -86,7 +86,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
         }
         Command::Status(args) => cli::show_status(global, &running(global)?, args),
         Command::Client(command) => client::run(global, &global.config_or(DEFAULT_CONFIG), command),
-        Command::Shared(command) => command.run(Arguments::command()),
+        Command::Shared(command) => command.run(cli::command::<Arguments>()),
     }
 }
 
@@ -103,6 +103,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        cli::command::<Arguments>().debug_assert();
     }
 }

@@ -234,3 +234,23 @@ fn pubkey(server: &Server, key: &str, more: &[&str]) -> String {
     assert!(output.status.success());
     String::from_utf8(output.stdout).expect("text")
 }
+
+#[test]
+fn switches_in_the_environment_are_written_in_any_usual_way() {
+    let server = Server::new();
+    for (value, json) in [("1", true), ("true", true), ("yes", true), ("0", false), ("false", false)] {
+        let output = server.command(&["check"]).env("VPN_JSON", value).output().expect("the program starts");
+        assert!(output.status.success(), "{value}");
+        assert_eq!(output.stdout.starts_with(b"{"), json, "{value}");
+    }
+}
+
+#[test]
+fn examples_name_the_program_that_shows_them() {
+    let server = Server::new();
+    for command in ["genkey", "pubkey", "genpsk", "completions", "man", "status", "check"] {
+        let help = server.succeed(&[command, "--help"]);
+        assert!(help.contains("  vpn-server") || help.contains("; vpn-server"), "{help}");
+        assert!(!help.contains("vpn-client"), "{help}");
+    }
+}

@@ -22,3 +22,16 @@ expect_exit 4 "the server exits 4" as_nobody gateway "$home/vpn-server" run -c "
 expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"
 expect_exit 4 "the client exits 4" as_nobody client "$home/vpn-client" up "$home/laptop.toml" --foreground
 expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"
+expect_exit 4 "so does a client in the background" as_nobody client "$home/vpn-client" up "$home/laptop.toml"
+expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"
+
+chown -R 0:0 "$home/etc" "$home/laptop.toml"            # now the files are what cannot be read
+for command in check run status "client list"; do
+  # shellcheck disable=SC2086
+  expect_exit 4 "vpn-server $command exits 4 where the configuration is closed to it" \
+    as_nobody gateway "$home/vpn-server" $command -c "$home/etc/server.toml"
+done
+expect_exit 4 "so does vpn-client up" as_nobody client "$home/vpn-client" up "$home/laptop.toml"
+chown 0:0 "$home/state"
+chmod 0700 "$home/state"
+expect_exit 4 "cleanup does not claim that nothing was left behind" as_nobody client "$home/vpn-client" cleanup

@@ -4,7 +4,7 @@ use crate::{
     control::{ControlClient, Palette, RUN_FOLDER, socket_path},
     node::{NodeOptions, STATE_FOLDER},
 };
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
 use std::{
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, env = "VPN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print JSON, where a command has something to print
-    #[arg(long, global = true, env = "VPN_JSON")]
+    #[arg(long, global = true, env = "VPN_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
     /// Log more: -v for debug, -vv for trace
     #[arg(short, long, global = true, env = "VPN_VERBOSE", action = ArgAction::Count)]

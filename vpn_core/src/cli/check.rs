@@ -20,6 +20,8 @@ struct Wanting(String);
 pub fn check(global: &GlobalArgs, loaded: Result<Config, ConfigError>) -> anyhow::Result<()> {
     let config = match loaded {
         Ok(config) => config,
+        // Not a finding about the configuration: it is not known.
+        Err(error) if error.is_not_permitted() => return Err(error.into()),
         Err(error) => {
             if global.json {
                 print(json!({"ok": false, "faults": error.faults()}).to_string() + "\n")?;
@@ -48,7 +50,7 @@ fn summary(config: &Config) -> String {
     let interface = &config.interface;
     let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
     format!(
-        "ok: {} ({}), public key {}, {} peers of which {admitted} admitted\n",
+        "ok: {} ({}), public key {}, peers: {}, of which admitted: {admitted}\n",
         interface.name,
         addresses.join(", "),
         interface.identity.public_key(),

@@ -1,7 +1,7 @@
 //! From errors to exit statuses.
 
 use super::OutputError;
-use crate::control::ControlError;
+use crate::{config::ConfigError, control::ControlError, node::NodeError};
 use std::{
     io::{self, Write as _},
     process::ExitCode,
@@ -32,6 +32,11 @@ pub struct Usage(pub String);
 #[error("{0}")]
 pub struct NotConnected(pub String);
 
+/// Privileges are missing, by the account of another process.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPermitted(pub String);
+
 /// Runs a program's commands and tells the shell how it went. Errors are printed with their causes.
 pub fn run(commands: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     let status = match commands() {
@@ -40,12 +45,20 @@ pub fn run(commands: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
             let status = ExitStatus::of(&error);
             if status != ExitStatus::Done {
                 // Nobody is left to tell if this fails.
-                let _ = writeln!(io::stderr(), "error: {error:#}");
+                let _ = writeln!(io::stderr(), "error: {}", with_causes(&error));
             }
             status
         }
     };
     ExitCode::from(status as u8)
+}
+
+/// The error and its causes, each once: some errors name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 impl ExitStatus {
@@ -65,6 +78,9 @@ impl ExitStatus {
             }
             let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
             if matches!(cause.downcast_ref(), Some(ControlError::NotPermitted(_)))
+                || cause.downcast_ref().is_some_and(NodeError::is_not_permitted)
+                || cause.downcast_ref().is_some_and(ConfigError::is_not_permitted)
+                || cause.is::<NotPermitted>()
                 || cause.downcast_ref::<io::Error>().is_some_and(denied)
             {
                 return Self::NotPermitted;
@@ -80,6 +96,14 @@ mod tests {
     use anyhow::Context as _;
 
     #[test]
+    fn a_cause_that_an_error_names_itself_is_not_repeated() {
+        let cause = io::Error::other("disk full");
+        let error =
+            anyhow::Error::from(cause).context("cannot write x: disk full").context("the key is not kept");
+        assert_eq!(with_causes(&error), "the key is not kept: cannot write x: disk full");
+    }
+
+    #[test]
     fn every_kind_of_error_has_its_exit_status_behind_any_context() {
         let status =
             |error: anyhow::Error| ExitStatus::of(&Err::<(), _>(error).context("while").expect_err("error"));
@@ -88,6 +112,9 @@ mod tests {
         assert_eq!(status(NotConnected("x".into()).into()), ExitStatus::NotConnected);
         assert_eq!(status(ControlError::NotRunning("x".into()).into()), ExitStatus::NotConnected);
         assert_eq!(status(ControlError::NotPermitted("x".into()).into()), ExitStatus::NotPermitted);
+        assert_eq!(status(NotPermitted("x".into()).into()), ExitStatus::NotPermitted);
+        let denied = crate::routes::RouteError::NotPermitted { action: "add a route".into() };
+        assert_eq!(status(NodeError::from(denied).into()), ExitStatus::NotPermitted);
         assert_eq!(status(io::Error::from(io::ErrorKind::PermissionDenied).into()), ExitStatus::NotPermitted);
         assert_eq!(status(OutputError::Closed.into()), ExitStatus::Done);
     }

@@ -10,8 +10,8 @@ mod status;
 
 pub use arguments::{Color, GlobalArgs, LogFormat};
 pub use check::check;
-pub use exit::{ExitStatus, NotConnected, Usage, run};
+pub use exit::{ExitStatus, NotConnected, NotPermitted, Usage, run};
 pub use keys::random_secret;
 pub use output::{OutputError, print};
-pub use shared::SharedCommand;
+pub use shared::{SharedCommand, command, parse};
 pub use status::{StatusArgs, show_status};

@@ -1,43 +1,64 @@
 //! Commands that both programs have.
 
 use super::{Usage, keys, print};
-use clap::Subcommand;
+use clap::{CommandFactory, FromArgMatches, Subcommand};
 use clap_complete::Shell;
+
+/// Examples of the commands below; `{program}` is whichever program shows them.
+const EXAMPLES: [(&str, &str); 5] = [
+    (
+        "genkey",
+        "Examples:\n  umask 077; {program} genkey > identity.key\n  \
+         {program} genkey | tee identity.key | {program} pubkey",
+    ),
+    ("pubkey", "Example:\n  {program} pubkey < identity.key"),
+    ("genpsk", "Example:\n  umask 077; {program} genpsk > alice.psk"),
+    ("completions", "Example:\n  {program} completions bash > /etc/bash_completion.d/{program}"),
+    ("man", "Examples:\n  {program} man | man -l -\n  {program} man status | man -l -"),
+];
 
 /// Commands that need no node and no configuration.
 #[derive(Debug, Subcommand)]
 pub enum SharedCommand {
     /// Print a new private key
-    #[command(
-        after_help = "Examples:\n  umask 077; vpn-client genkey > identity.key\n  vpn-client genkey | tee identity.key | vpn-client pubkey"
-    )]
     Genkey {
         /// An X25519 key, as `wg genkey` prints, for WireGuard peers
         #[arg(long)]
         wireguard: bool,
     },
     /// Read a private key from the standard input, print its public key
-    #[command(after_help = "Example:\n  vpn-client pubkey < identity.key")]
     Pubkey {
         /// The key is an X25519 key
         #[arg(long)]
         wireguard: bool,
     },
     /// Print a new preshared key
-    #[command(after_help = "Example:\n  umask 077; vpn-server genpsk > alice.psk")]
     Genpsk,
     /// Print a script that completes commands in a shell
-    #[command(after_help = "Example:\n  vpn-client completions bash > /etc/bash_completion.d/vpn-client")]
     Completions {
         /// For which shell
         shell: Shell,
     },
     /// Print a manual page
-    #[command(after_help = "Examples:\n  vpn-server man | man -l -\n  vpn-server man client add | man -l -")]
     Man {
         /// A command, as in `man client add`; none for the program itself
         command: Vec<String>,
     },
+}
+
+/// A program's whole command line, whose shared commands show examples with that program's name.
+pub fn command<A: CommandFactory>() -> clap::Command {
+    let command = A::command();
+    let program = command.get_name().to_owned();
+    EXAMPLES.iter().fold(command, |command, (name, text)| {
+        let text = text.replace("{program}", &program);
+        command.mut_subcommand(name, |shared| shared.after_help(text))
+    })
+}
+
+/// Reads the command line. Ends the process where it is wrong, or asks for help.
+pub fn parse<A: CommandFactory + FromArgMatches>() -> A {
+    A::from_arg_matches(&command::<A>().get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 impl SharedCommand {

@@ -2,7 +2,7 @@
 
 use super::{GlobalArgs, print};
 use crate::control::{ControlClient, render};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use std::{
     io::{self, IsTerminal as _},
     thread,
@@ -17,7 +17,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 #[derive(Clone, Copy, Debug, Args)]
 pub struct StatusArgs {
     /// Show it again every second; with --json, one line each
-    #[arg(short, long, env = "VPN_WATCH")]
+    #[arg(short, long, env = "VPN_WATCH", value_parser = BoolishValueParser::new())]
     pub watch: bool,
 }
 

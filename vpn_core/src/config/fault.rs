@@ -27,11 +27,19 @@ pub struct Fault {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// Whether it is only that whoever asked may not read a file.
+    #[serde(skip)]
+    pub(super) denied: bool,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
+        let file = self.file.display().to_string();
+        // A message about the file as a whole begins with its name already.
+        if self.at.is_none() && self.message.starts_with(&file) {
+            return write!(f, "{}; {}", self.message, self.remedy);
+        }
+        write!(f, "{file}:")?;
         if let Some(Position { line, column }) = self.at {
             write!(f, "{line}:{column}:")?;
         }
@@ -54,6 +62,11 @@ impl ConfigError {
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
+
+    /// Whether a file could not be read for want of privileges: then nothing is known about the configuration.
+    pub fn is_not_permitted(&self) -> bool {
+        self.faults.iter().any(|fault| fault.denied)
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -74,15 +87,21 @@ impl fmt::Display for ConfigError {
 pub(super) struct Complaint {
     pub(super) message: String,
     pub(super) remedy: String,
+    pub(super) denied: bool,
 }
 
 impl Complaint {
     pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { message: message.into(), remedy: remedy.into() }
+        Self { message: message.into(), remedy: remedy.into(), denied: false }
+    }
+
+    /// About a file that whoever asked may not read.
+    pub(super) fn not_permitted(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { denied: true, ..Self::new(message, remedy) }
     }
 
     /// The fault that this is at a place.
     pub(super) fn at(self, file: &Path, at: Option<Position>) -> Fault {
-        Fault { file: file.to_owned(), at, message: self.message, remedy: self.remedy }
+        Fault { file: file.to_owned(), at, message: self.message, remedy: self.remedy, denied: self.denied }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Complaint {
         io::ErrorKind::NotFound => {
             Complaint::new(format!("{path} does not exist"), "create it, or correct the path")
         }
-        io::ErrorKind::PermissionDenied => Complaint::new(
+        io::ErrorKind::PermissionDenied => Complaint::not_permitted(
             format!("{path} cannot be read: permission denied"),
             "run as its owner (usually root)",
         ),
@@ -108,7 +108,7 @@ fn read_key_file(path: &Path) -> Result<SecretBytes<32>, Complaint> {
     file.take(MAX_KEY_FILE).read_to_end(&mut text).map_err(|error| unreadable(path, &error))?;
     let text = std::str::from_utf8(&text).unwrap_or("");
     decode(text)
-        .map_err(|complaint| Complaint::new(format!("{shown}: {}", complaint.message), complaint.remedy))
+        .map_err(|complaint| Complaint { message: format!("{shown}: {}", complaint.message), ..complaint })
 }
 
 /// Says what is wrong with a key without repeating any of it.

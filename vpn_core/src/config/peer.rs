@@ -13,6 +13,7 @@ use crate::{
 use ipnet::IpNet;
 use jiff::civil::Date;
 use std::{
+    collections::HashSet,
     net::IpAddr,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -172,10 +173,17 @@ fn parse_public_key(text: &str) -> Result<PublicKey, Complaint> {
 
 fn read_allowed_ips<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<(IpNet, Position)> {
     let mut networks = Vec::new();
+    let mut seen = HashSet::new();
     for item in source.strings(value) {
         let Some(text) = source.string(&item) else { continue };
         let at = source.position(&item.span);
-        networks.extend(source.accept(&item.span, parse_allowed_ip(text)).map(|network| (network, at)));
+        let network = parse_allowed_ip(text).and_then(|network| {
+            if !seen.insert(network) {
+                return Err(Complaint::new(format!("{network} is given twice"), "remove one"));
+            }
+            Ok(network)
+        });
+        networks.extend(source.accept(&item.span, network).map(|network| (network, at)));
     }
     networks
 }

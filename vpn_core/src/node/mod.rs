@@ -22,11 +22,18 @@ use running::Running;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Folder of the journals.
 pub const STATE_FOLDER: &str = "/var/lib/vpn";
+
+/// How long a start waits for a predecessor to be gone: after `kill -9` the kernel needs a moment to give back locks,
+/// port and device, and after a stop the node itself needs one to undo what it changed.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks at whether it is gone.
+const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 
 /// Where a node keeps what it shares with other programs and with its next start.
 #[derive(Clone, Debug)]
@@ -84,6 +91,51 @@ pub enum NodeError {
     },
 }
 
+impl NodeError {
+    /// Whether privileges are what is missing. (Their causes alone do not say so everywhere.)
+    pub fn is_not_permitted(&self) -> bool {
+        match self {
+            Self::Config(error) => error.is_not_permitted(),
+            Self::Routes(error) => matches!(error, RouteError::NotPermitted { .. }),
+            Self::Control(_)
+            | Self::Journal(_)
+            | Self::Tun(_)
+            | Self::Udp(_)
+            | Self::Gateway(_)
+            | Self::System { .. }
+            | Self::Failed { .. } => false,
+        }
+    }
+
+    /// Whether another process has what this one needs.
+    fn is_in_use(&self) -> bool {
+        match self {
+            Self::Control(error) => matches!(error, BindError::AlreadyRunning(_)),
+            Self::Journal(error) => matches!(error, JournalError::InUse { .. }),
+            Self::Tun(error) => matches!(error, TunError::NameBusy { .. }),
+            Self::Udp(error) => matches!(error, UdpError::AddressInUse { .. }),
+            Self::Config(_)
+            | Self::Routes(_)
+            | Self::Gateway(_)
+            | Self::System { .. }
+            | Self::Failed { .. } => false,
+        }
+    }
+}
+
+/// Repeats a step of the start while a predecessor may still be on its way out.
+async fn once_free<T, E: Into<NodeError>>(mut step: impl FnMut() -> Result<T, E>) -> Result<T, NodeError> {
+    let deadline = Instant::now() + PREDECESSOR_PATIENCE;
+    loop {
+        match step().map_err(Into::into) {
+            Err(error) if error.is_in_use() && Instant::now() < deadline => {
+                tokio::time::sleep(PREDECESSOR_POLL).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Runs a node until it is told to stop, by a signal or over the control socket. `load` is called at the start and
 /// again for each reload (SIGHUP, or the control socket).
 ///
@@ -96,14 +148,15 @@ pub fn run(
 ) -> Result<(), NodeError> {
     let system = |source| NodeError::System { what: "the control thread cannot be set up", source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         // Before anything is changed: a signal during the start is an orderly stop, too.
         let mut signals = Signals::listen().map_err(system)?;
         let config = load()?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let control = ControlServer::bind(&options.run_folder, config.interface.name.as_str())?;
+        let name = config.interface.name.clone();
+        let control = once_free(|| ControlServer::bind(&options.run_folder, name.as_str())).await?;
         let (node, mut notices) = Running::start(config, role, options, load).await?;
         notify(&[sd_notify::NotifyState::Ready]);
         let outcome = node.serve(&control, &mut signals, &mut notices).await;
@@ -112,7 +165,10 @@ pub fn run(
         // Last: that the socket is gone tells whoever waits that everything is undone.
         drop(control);
         outcome.and(stopped)
-    })
+    });
+    // A name that is still being resolved would hold up the end for as long as the resolver is silent.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Undoes what nodes that crashed have left behind. Returns the names of the interfaces that there was something to
@@ -123,7 +179,7 @@ pub fn run(
 pub fn cleanup(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeError> {
     let mut cleaned = Vec::new();
     let mut failure = None;
-    for interface in journalled_interfaces(&options.state_folder) {
+    for interface in journalled_interfaces(&options.state_folder)? {
         match Journal::open(&options.state_folder, &interface).and_then(Journal::close) {
             Ok(()) => cleaned.push(interface),
             Err(JournalError::InUse { .. }) => tracing::debug!(%interface, "still running, left alone"),
@@ -136,13 +192,19 @@ pub fn cleanup(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeError> {
     }
 }
 
-fn journalled_interfaces(state_folder: &Path) -> Vec<InterfaceName> {
-    let Ok(entries) = fs::read_dir(state_folder) else { return Vec::new() };
+fn journalled_interfaces(state_folder: &Path) -> Result<Vec<InterfaceName>, JournalError> {
+    let entries = match fs::read_dir(state_folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(JournalError::File { action: "read", path: state_folder.to_owned(), source });
+        }
+    };
     let names = entries.flatten().filter_map(|entry| {
         let name = entry.file_name();
         name.to_str()?.strip_suffix(".journal")?.parse().ok()
     });
-    names.collect()
+    Ok(names.collect())
 }
 
 /// Tells systemd, where it asked to be told.

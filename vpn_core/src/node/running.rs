@@ -1,7 +1,7 @@
 //! The node while it runs: serves the control socket, obeys signals, follows the engine's notices.
 
 use super::{
-    NodeError, NodeOptions, Signals, Wish,
+    NodeError, NodeOptions, Signals, Wish, once_free,
     peers::{Addresses, DevicePeer, device_peer, keys},
     report,
     system::System,
@@ -13,7 +13,7 @@ use crate::{
     control::{ControlServer, Handler, Status},
     device::{Device, DeviceSettings, Forwarding},
     engine::{Engine, Notice, NoticeSink, supported_suites},
-    tunnel::{Event, Unanswered},
+    tunnel::{Event, PeerSettings, Unanswered},
     wire::hybrid::ParametersBytes,
 };
 use ipnet::IpNet;
@@ -57,7 +57,7 @@ impl<'a> Running<'a> {
         options: &NodeOptions,
         load: &'a dyn Fn() -> Result<Config, ConfigError>,
     ) -> Result<(Self, Notices), NodeError> {
-        let (mut system, queue) = System::start(&config, options)?;
+        let (mut system, queue) = once_free(|| System::start(&config, options)).await?;
         let mut addresses = Addresses::default();
         addresses.resolve(endpoint_names(&config)).await;
         let peers = admitted(&config, &addresses);
@@ -359,8 +359,12 @@ fn admitted(config: &Config, addresses: &Addresses) -> Vec<DevicePeer> {
         .collect()
 }
 
+/// What is to be routed into the tunnel. Not yet what belongs to peers whose endpoint names have not resolved: nothing
+/// can be sent to them, and a default route would swallow the very questions to the resolver.
 fn allowed_ips(peers: &[DevicePeer]) -> Vec<IpNet> {
-    peers.iter().flat_map(|(_, allowed_ips)| allowed_ips).copied().collect()
+    let unresolved = |settings: &PeerSettings| settings.stay_connected && settings.endpoints.is_empty();
+    let reachable = peers.iter().filter(|(settings, _)| !unresolved(settings));
+    reachable.flat_map(|(_, allowed_ips)| allowed_ips).copied().collect()
 }
 
 fn endpoint_names(config: &Config) -> impl Iterator<Item = crate::config::EndpointName> + '_ {
