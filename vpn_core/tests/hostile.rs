@@ -26,14 +26,14 @@ fn identity(number: u8) -> Identity {
     Identity::from_seed(&SecretBytes::new([number; 32]))
 }
 
-fn device(number: u8, now: Instant) -> Device {
+fn device(number: u8, forwarding: Forwarding, now: Instant) -> Device {
     let settings = DeviceSettings {
         identity: identity(number),
         network_keys: Vec::new(),
         suites: SuiteSet::CHACHA20_POLY1305,
         parameters: ParametersBytes::default(),
-        local: HashSet::new(),
-        forwarding: Forwarding::Off,
+        local: HashSet::from([[10, 0, 0, number].into()]),
+        forwarding,
     };
     Device::new(settings, Box::new(ChaCha20Rng::from_seed([number; 32])), now)
 }
@@ -49,7 +49,8 @@ struct Pair {
 impl Pair {
     fn connected() -> Self {
         let now = Instant::now();
-        let (mut client, mut server) = (device(1, now), device(2, now));
+        let (mut client, mut server) =
+            (device(1, Forwarding::Off, now), device(2, Forwarding::BetweenPeers, now));
         let peer = |number, endpoints: Vec<SocketAddr>| PeerSettings {
             public_key: identity(number).public_key(),
             preshared_key: SecretBytes::ZERO,
@@ -59,6 +60,7 @@ impl Pair {
         };
         let prefix = |text: &str| vec![text.parse().expect("a prefix")];
         server.set_peer(peer(1, Vec::new()), prefix("10.0.0.1/32"), now).expect("not itself");
+        server.set_peer(peer(3, Vec::new()), prefix("0.0.0.0/0"), now).expect("not itself");
         server.update_routes();
         client.set_peer(peer(2, vec![address(SERVER)]), prefix("10.0.0.2/32"), now).expect("not itself");
         client.update_routes();
@@ -86,10 +88,14 @@ impl Pair {
         }
     }
 
-    /// The client sends a packet, which arrives at the server's device.
+    /// The client seals a packet for the server's own address.
     fn client_sends(&mut self) {
+        self.client_sends_to([10, 0, 0, 2]);
+    }
+
+    fn client_sends_to(&mut self, destination: [u8; 4]) {
         let id = self.client.peer_status(self.now)[0].id;
-        self.client.handle_outbound(id, &packet([10, 0, 0, 1], [10, 0, 0, 2]), self.now);
+        self.client.handle_outbound(id, &packet([10, 0, 0, 1], destination), self.now);
     }
 
     fn recorded(&self, kind: u8) -> Vec<u8> {
@@ -188,6 +194,23 @@ fn a_repeated_packet_neither_moves_the_endpoint_nor_counts_as_received() {
     pair.client_sends();
     let next = drain(&mut pair.client).pop().expect("a packet").datagram;
     assert_eq!(deliver(&mut pair.server, next, CLIENT, pair.now).local.len(), 1);
+}
+
+#[test]
+fn packets_of_one_link_are_not_passed_on_to_a_peer_with_a_default_route() {
+    let mut pair = Pair::connected();
+    let mut passed_on = |destination| {
+        pair.client_sends_to(destination);
+        let data = drain(&mut pair.client).pop().expect("a packet").datagram;
+        let inbound = deliver(&mut pair.server, data, CLIENT, pair.now);
+        assert_eq!(inbound.local.len() + inbound.forwarded.len(), 1);
+        inbound.forwarded.len() == 1
+    };
+    assert!(passed_on([203, 0, 113, 2]));
+    for destination in [[224, 0, 0, 251], [255, 255, 255, 255], [169, 254, 169, 254], [127, 0, 0, 1], [0; 4]]
+    {
+        assert!(!passed_on(destination), "{destination:?}");
+    }
 }
 
 #[test]

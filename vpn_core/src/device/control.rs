@@ -395,8 +395,8 @@ impl Device {
         self.half_open.expire(now);
         let entry = self.half_open.get_mut(finish.receiver).ok_or(DropReason::UnknownIndex)?;
         let claimed = entry.state.read_identity(finish)?;
-        // Constant work: an identity that is no peer is verified like any other, with a preshared key that never
-        // matches anything, and only then refused (protocol.md 6.5).
+        // Constant work: an identity that is no peer is verified like any other, with a stand-in for the preshared key,
+        // and then refused whatever came of it (protocol.md 6.5).
         let id = self.by_key.get(&claimed.identity()).copied();
         let preshared_key = id
             .and_then(|id| self.peers.get(&id))

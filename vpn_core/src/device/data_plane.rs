@@ -238,8 +238,11 @@ fn check(routes: &Routes, peer: &Arc<PeerPlane>, header: &IpHeader) -> Result<Ch
     if owner.is_none_or(|owner| owner.id() != peer.id()) {
         return Err(DropReason::SourceNotAllowed);
     }
-    let between_peers = if routes.forwarding == Forwarding::Off || routes.local.contains(&header.destination)
-    {
+    let stays_here = routes.forwarding == Forwarding::Off
+        || routes.local.contains(&header.destination)
+        || is_of_one_link(header.source)
+        || is_of_one_link(header.destination);
+    let between_peers = if stays_here {
         None
     } else {
         routes.allowed_ips.lookup(header.destination).filter(|target| target.id() != peer.id())
@@ -248,6 +251,18 @@ fn check(routes: &Routes, peer: &Arc<PeerPlane>, header: &IpHeader) -> Result<Ch
         return Err(DropReason::ForwardingDenied);
     }
     Ok(Checked { source: header.source, destination: header.destination, next_hop: between_peers.cloned() })
+}
+
+/// Whether the address means something on one link or host only, so that no router may pass it on; a peer with a default
+/// route would be sent it otherwise. What the local system makes of it is the local system's business.
+fn is_of_one_link(ip: IpAddr) -> bool {
+    ip.is_multicast()
+        || ip.is_unspecified()
+        || ip.is_loopback()
+        || match ip {
+            IpAddr::V4(ip) => ip.is_broadcast() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
 }
 
 fn transport_index(datagram: &[u8]) -> Option<ReceiverIndex> {

@@ -13,6 +13,7 @@ use crate::{
     control::{ControlServer, Handler, Status},
     device::{Device, DeviceSettings, Forwarding},
     engine::{Engine, Notice, NoticeSink, supported_suites},
+    routes::watch_link,
     tunnel::{Event, PeerSettings, Unanswered},
     wire::hybrid::ParametersBytes,
 };
@@ -109,6 +110,7 @@ impl<'a> Running<'a> {
             failure = self.follow_notices(notices) => Err(failure),
             never = self.watch_expiry() => match never {},
             never = self.resolve_unresolved() => match never {},
+            never = self.follow_interface() => match never {},
         }
     }
 
@@ -223,11 +225,33 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// Puts back what is lost when somebody sets the tunnel interface down and up; without that, traffic would go beside
+    /// the tunnel from then on, with a session that is up.
+    async fn follow_interface(&self) -> std::convert::Infallible {
+        let interface = self.system.borrow().interface();
+        let changed = |is_up: bool| {
+            if !is_up {
+                tracing::warn!(%interface, "set down by somebody: traffic does not take the tunnel until it is up");
+                return;
+            }
+            match self.system.borrow().restore() {
+                Ok(()) => tracing::info!(%interface, "up again: addresses and routes put back"),
+                Err(error) => tracing::error!(%interface, %error, "up again, but not as it was: restart"),
+            }
+        };
+        match watch_link(&interface, changed).await {
+            Ok(never) => match never {},
+            Err(error) => tracing::warn!(%error, "changes of the tunnel interface will not be noticed"),
+        }
+        std::future::pending().await
+    }
+
     async fn watch_expiry(&self) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(EXPIRY_CHECK).await;
             if self.config.borrow().peers.iter().any(|peer| peer.expires.is_some()) {
                 self.apply_peers();
+                self.route(&[]);
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     config::{self, Config},
     engine::Queue,
     gateway::{self, Gateway, GatewayConfig},
-    journal::Journal,
+    journal::{InterfaceName, Journal},
     local_tun::{Tun, TunConfig},
     routes::{InterfaceSetup, RoutePlan, RouteRequest, Routes, RoutingMark, plan, reserve_mark},
     udp::{UdpConfig, UdpSocket},
@@ -20,6 +20,7 @@ pub(super) struct System {
     mark: RoutingMark,
     addresses: Vec<IpNet>,
     listen_port: Option<u16>,
+    setup: InterfaceSetup,
     /// `None` where the routing table is left alone.
     routes: Option<Routes>,
 }
@@ -35,6 +36,11 @@ impl System {
             mark,
             addresses: interface.addresses.clone(),
             listen_port: interface.listen.map(|listen| listen.port()),
+            setup: InterfaceSetup {
+                name: interface.name.clone(),
+                mtu: u32::from(interface.mtu),
+                addresses: interface.addresses.clone(),
+            },
             routes: None,
         };
         match system.make(config) {
@@ -54,12 +60,7 @@ impl System {
             ..UdpConfig::new(interface.listen.unwrap_or(any_port))
         })?;
         let tun = Tun::create(&TunConfig::new(interface.name.as_str()))?;
-        let setup = InterfaceSetup {
-            name: interface.name.clone(),
-            mtu: u32::from(interface.mtu),
-            addresses: interface.addresses.clone(),
-        };
-        setup.apply()?;
+        self.setup.apply()?;
         if interface.routes == config::Routes::Auto {
             self.routes = Some(Routes::apply(&RoutePlan::empty(&interface.name), &mut self.journal)?);
         }
@@ -102,6 +103,20 @@ impl System {
         })?;
         if *routes.plan() != wanted {
             routes.replace(&wanted, &mut self.journal)?;
+        }
+        Ok(())
+    }
+
+    /// The tunnel interface.
+    pub(super) fn interface(&self) -> InterfaceName {
+        self.setup.name.clone()
+    }
+
+    /// Puts back what the tunnel interface lost while it was down: IPv6 addresses and all routes.
+    pub(super) fn restore(&self) -> Result<(), NodeError> {
+        self.setup.apply()?;
+        if let Some(routes) = &self.routes {
+            routes.restore()?;
         }
         Ok(())
     }

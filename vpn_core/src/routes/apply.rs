@@ -61,6 +61,26 @@ impl Routes {
         Ok(())
     }
 
+    /// Adds the routes again that vanished when the interface was set down. They are in the journal already.
+    ///
+    /// # Errors
+    /// [`RouteError`]; the routes after the one that failed are missing.
+    pub fn restore(&self) -> Result<(), RouteError> {
+        let name = self.plan.interface.as_str();
+        let mut netlink = Netlink::open()
+            .map_err(|source| RouteError::kernel("open a netlink socket".into(), name, source))?;
+        self.made.iter().try_for_each(|(_, change)| match change {
+            Change::Route(route) => add_route(&mut netlink, route),
+            // These do not depend on the interface being up.
+            Change::PolicyRule(_)
+            | Change::Sysctl { .. }
+            | Change::NftTable { .. }
+            | Change::IptablesRule { .. }
+            | Change::IptablesChain { .. }
+            | Change::Mark { .. } => Ok(()),
+        })
+    }
+
     /// Removes all routes and rules.
     ///
     /// # Errors

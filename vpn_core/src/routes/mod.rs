@@ -30,6 +30,8 @@ mod apply;
 mod interface;
 mod mark;
 mod plan;
+#[cfg(target_os = "linux")]
+mod watch;
 
 use std::{io, net::IpAddr};
 
@@ -45,6 +47,8 @@ pub use mark::RoutingMark;
 #[cfg(target_os = "linux")]
 pub use mark::reserve_mark;
 pub use plan::{RoutePlan, RouteRequest, plan};
+#[cfg(target_os = "linux")]
+pub use watch::watch_link;
 
 /// Why an interface or its routes could not be set up.
 #[derive(Debug, thiserror::Error)]

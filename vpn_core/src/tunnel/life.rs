@@ -1,11 +1,13 @@
 //! One peer's life as control sees it: what every message, mark and timer does.
 
+mod schedule;
+
 use super::{
     IndexLease, IndexUse, PeerPlane, SessionTable, StagingBudget, Unanswered,
     attempt::{Attempt, Confirmation, Phase},
     slots::{Session, Slots},
     staging::Staging,
-    timers::{DEAD_PEER_TIME, REKEY_ATTEMPT_TIME, init_pause, jitter},
+    timers::{init_pause, jitter},
 };
 use crate::{
     asymmetric::{Identity, PublicKey},
@@ -14,7 +16,7 @@ use crate::{
         Agreement, HandshakeError, PresharedKey, Role,
         hybrid::{Initiation, InitiatorSettings, NetworkKey, Rejected},
     },
-    session::{KEEPALIVE_TIMEOUT, Keypair, REKEY_TIMEOUT},
+    session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
     wire::{
         hybrid::{CookieReply, ParametersBytes, Response, SuiteSet},
@@ -29,9 +31,6 @@ use std::{
     time::{Duration, Instant},
 };
 use zerocopy::IntoBytes as _;
-
-/// Inits sent to one configured endpoint before the next is tried.
-const INITS_PER_ENDPOINT: u32 = 2;
 
 /// What is configured for a peer.
 #[derive(Debug)]
@@ -392,150 +391,6 @@ impl Tunnel {
         self.confirm(cx);
         if self.slots.wants_rekey() {
             self.want_handshake(cx);
-        }
-    }
-
-    // ---- timers ----
-
-    /// When [`Tunnel::handle_timeout`] wants to be called. Computed from marks that the packet path moves, so it may
-    /// turn out to be early; it is never late.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let marks = &self.plane.marks;
-        let epoch = self.plane.epoch();
-        let persistent = self.persistent_keepalive();
-        let next = [
-            self.slots.expires_at(),
-            self.attempt.as_ref().map(Attempt::next_timeout),
-            self.begin_at,
-            marks.unanswered.get(epoch).map(|at| at + DEAD_PEER_TIME),
-            marks.unacknowledged.get(epoch).map(|at| at + KEEPALIVE_TIMEOUT),
-            persistent.and_then(|interval| marks.last_traffic.get(epoch).map(|at| at + interval)),
-        ];
-        next.into_iter().flatten().min()
-    }
-
-    /// Tells the packet path when control will look at this peer anyway.
-    pub fn note_next_look(&self, at: Option<Instant>) {
-        match at {
-            Some(at) => self.plane.marks.next_look.set(self.plane.epoch(), at),
-            None => self.plane.marks.next_look.clear(),
-        }
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
-        if self.slots.expire(cx.now) {
-            self.update_sending(cx.now);
-            self.start(cx); // One to stay connected with is connected again.
-        }
-        self.handle_attention(cx);
-        self.continue_attempt(cx);
-        if self.begin_at.is_some_and(|at| cx.now >= at) {
-            self.begin_at = None;
-            self.send_init(cx);
-        }
-        self.notice_silence(cx);
-        self.keep_alive(cx);
-    }
-
-    fn continue_attempt(&mut self, cx: &mut Context<'_>) {
-        let Some(attempt) = &mut self.attempt else { return };
-        if cx.now < attempt.next_timeout() {
-            return;
-        }
-        match &mut attempt.phase {
-            Phase::AwaitResponse { .. } => self.give_attempt_up(cx),
-            Phase::AwaitConfirmation(confirmation) if confirmation.is_over(cx.now) => {
-                self.slots.next = None;
-                self.update_sending(cx.now);
-                self.give_attempt_up(cx);
-            }
-            Phase::AwaitConfirmation(confirmation) => {
-                if confirmation.take_repeat(cx.rng, cx.now)
-                    && let Some(endpoint) = self.plane.endpoint()
-                {
-                    cx.send(endpoint, confirmation.finish.as_bytes().to_vec());
-                }
-            }
-        }
-    }
-
-    /// The attempt came to nothing: another init, unless the peer made a session with us meanwhile, or patience ends.
-    fn give_attempt_up(&mut self, cx: &mut Context<'_>) {
-        let Some(attempt) = self.attempt.take() else { return };
-        if self.slots.current.as_ref().is_some_and(|session| session.completed >= attempt.begun) {
-            return;
-        }
-        let refused = matches!(attempt.phase, Phase::AwaitConfirmation(_));
-        let row = self.unanswered.get_or_insert(Unanswered { since: attempt.begun, inits: 0, refused });
-        row.refused = refused;
-        let unanswered = *row;
-        let peer = self.plane.id();
-        if !self.settings.stay_connected && cx.now >= unanswered.since + REKEY_ATTEMPT_TIME {
-            self.unanswered = None;
-            let dropped = self.staging.clear(cx.staging);
-            cx.drops.count_many(DropReason::Staging, dropped);
-            cx.events.push_back(Event::GaveUp { peer });
-            return;
-        }
-        cx.events.push_back(Event::HandshakeUnanswered { peer, unanswered });
-        if !refused && unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
-            self.try_next_endpoint();
-        }
-        // A peer that answers inits but never confirms (it does not know us) gets no more of them than a silent one.
-        let earliest = attempt.begun + init_pause(attempt.begun.saturating_duration_since(unanswered.since));
-        if cx.now < earliest {
-            self.begin_at = Some(earliest);
-        } else {
-            self.send_init(cx);
-        }
-    }
-
-    /// The interval of persistent keepalives; zero means none.
-    fn persistent_keepalive(&self) -> Option<Duration> {
-        self.settings.persistent_keepalive.filter(|interval| !interval.is_zero())
-    }
-
-    fn notice_silence(&mut self, cx: &mut Context<'_>) {
-        let marks = &self.plane.marks;
-        if marks.unanswered.get(self.plane.epoch()).is_none_or(|at| cx.now < at + DEAD_PEER_TIME) {
-            return;
-        }
-        marks.unanswered.clear();
-        if self.slots.current.is_none() {
-            return; // The handshake under way has timers of its own.
-        }
-        if !self.is_dead() {
-            self.silent_since = Some(cx.now);
-            self.forget_local_address();
-            cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
-        }
-        self.want_handshake(cx);
-    }
-
-    fn keep_alive(&mut self, cx: &mut Context<'_>) {
-        let marks = &self.plane.marks;
-        let epoch = self.plane.epoch();
-        let due = |mark: Option<Instant>, pause| mark.is_some_and(|at| cx.now >= at + pause);
-        let passive = due(marks.unacknowledged.get(epoch), KEEPALIVE_TIMEOUT);
-        let interval = self.persistent_keepalive();
-        let persistent = interval.is_some_and(|interval| due(marks.last_traffic.get(epoch), interval));
-        if !passive && !persistent {
-            return;
-        }
-        // Whatever comes of it, the next one is a whole pause away.
-        marks.unacknowledged.clear();
-        marks.last_traffic.set(epoch, cx.now);
-        match (self.slots.sending(cx.now), self.plane.endpoint()) {
-            (Some(session), Some(endpoint)) => {
-                let keypair = Arc::clone(&session.keypair);
-                self.send_empty(&keypair, endpoint, cx);
-                if keypair.take_rekey_on_send(cx.now) {
-                    self.want_handshake(cx);
-                }
-            }
-            (None, Some(_)) if persistent => self.want_handshake(cx),
-            (None, Some(_)) | (_, None) => {}
         }
     }
 
