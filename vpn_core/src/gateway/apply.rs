@@ -63,7 +63,11 @@ impl Gateway {
                 warn!("no default route yet: the gateway forwards as soon as there is one");
             }
             (Egress::Auto, Some(found)) => info!(egress = found, "egress is where the default route leads"),
-            (Egress::Interface(_), _) => {}
+            (Egress::Interface(name), _) => {
+                if config.nat && sysctl::read(&format!("net/ipv4/conf/{name}/forwarding")).is_err() {
+                    warn!(egress = %name, "there is no such interface yet: no addresses are translated until there is");
+                }
+            }
         }
         let mut families = config.families();
         if families.contains(&Family::V6) && sysctl::read(IPV6_FORWARDING).is_err() {
@@ -213,6 +217,13 @@ impl Gateway {
         for family in families {
             let program = family.iptables();
             if !installed(program) {
+                if !config.nat && config.client_to_client {
+                    // Nothing to translate and nothing to keep apart: forwarding works without rules.
+                    warn!(
+                        "neither nft nor {program} is found: TCP segment sizes are not adapted to the tunnel"
+                    );
+                    continue;
+                }
                 return Err(match config.pools_of(*family).first() {
                     Some(pool) if *family == Family::V6 => {
                         GatewayError::MissingFamily { program, pool: *pool }

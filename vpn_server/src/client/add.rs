@@ -111,8 +111,13 @@ fn allocate(config: &Config) -> anyhow::Result<Vec<IpNet>> {
     let networks = config.interface.addresses.iter().filter(|own| own.prefix_len() < own.max_prefix_len());
     let mut addresses = Vec::new();
     for network in networks {
-        let free = next_free(network, &taken)
-            .with_context(|| format!("no address is free in {}", network.trunc()))?;
+        let free = next_free(network, &taken).with_context(|| {
+            let (file, network) = (config.file.display(), network.trunc());
+            format!(
+                "no address is free in {network}; remove a client, or give `addresses` in {file} a shorter prefix \
+                 and restart the server"
+            )
+        })?;
         addresses.push(IpNet::from(free));
         taken.push(IpNet::from(free));
     }
