@@ -1,6 +1,6 @@
 //! Layer 5: the gateway's part of the operating system: forwarding, masquerade, segment sizes.
 //!
-//! [`Gateway::start`] makes three kinds of change, each written to the [`Journal`] first, so that [`Gateway::stop`], or
+//! [`Gateway::start`] makes three kinds of change, each written to the [`Journal`](crate::journal::Journal) first, so that [`Gateway::stop`], or
 //! the next start after a crash, leaves the system as it was:
 //!
 //! - **Forwarding sysctls.** `net.ipv4.ip_forward`, and `net.ipv6.conf.all.forwarding` where there are IPv6 pools.
