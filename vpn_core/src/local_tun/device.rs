@@ -72,8 +72,8 @@ pub enum TunError {
     },
     /// The name belongs to something else.
     #[error(
-        "the interface '{name}' exists already: another program or another instance of this one uses it; stop it, \
-         remove the interface with 'ip link delete {name}', or choose another name"
+        "the interface '{name}' exists already: another program or another instance of this one uses it; choose another \
+         name, or stop what uses it"
     )]
     NameBusy {
         /// The interface.

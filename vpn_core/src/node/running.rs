@@ -31,8 +31,9 @@ use tokio::sync::{Notify, mpsc};
 const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 /// Unanswered inits after which a peer's endpoint names are resolved again; once in so many.
 const INITS_PER_RESOLUTION: u32 = 3;
-/// How soon names that have never resolved are tried again.
+/// How soon names that have never resolved are tried again; each further pause is twice as long, up to the second value.
 const RESOLUTION_RETRY: Duration = Duration::from_secs(5);
+const MAX_RESOLUTION_RETRY: Duration = Duration::from_secs(60);
 
 /// The engine's notices; few, and not from strangers.
 pub(super) type Notices = mpsc::UnboundedReceiver<Notice>;
@@ -211,16 +212,20 @@ impl<'a> Running<'a> {
 
     /// Names that did not resolve when the node started, as on a laptop that is not online yet.
     async fn resolve_unresolved(&self) -> std::convert::Infallible {
+        let mut pause = RESOLUTION_RETRY;
         loop {
-            tokio::time::sleep(RESOLUTION_RETRY).await;
+            tokio::time::sleep(pause).await;
             let unresolved = {
                 let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
                 endpoint_names(&config)
                     .filter(|name| addresses.of(std::slice::from_ref(name)).is_empty())
                     .collect::<Vec<_>>()
             };
-            if !unresolved.is_empty() {
+            if unresolved.is_empty() {
+                pause = RESOLUTION_RETRY; // For names that a reload brings.
+            } else {
                 self.resolve(unresolved).await;
+                pause = (pause * 2).min(MAX_RESOLUTION_RETRY);
             }
         }
     }
