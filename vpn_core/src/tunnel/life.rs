@@ -73,12 +73,12 @@ pub enum Event {
         /// The row so far.
         unanswered: Unanswered,
     },
-    /// No answer for [`REKEY_ATTEMPT_TIME`]: staged packets are dropped, the next packet tries again.
+    /// No answer for [`super::REKEY_ATTEMPT_TIME`]: staged packets are dropped, the next packet tries again.
     GaveUp {
         /// On whom.
         peer: PeerId,
     },
-    /// Nothing authentic came back for [`DEAD_PEER_TIME`]; a new handshake starts.
+    /// Nothing authentic came back for [`super::DEAD_PEER_TIME`]; a new handshake starts.
     PeerDead {
         /// Who is silent.
         peer: PeerId,
