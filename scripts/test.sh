@@ -37,7 +37,7 @@ main() {
   stage "shellcheck" scripts_are_clean
   if [[ -n $NETNS ]]; then
     # The development build: it checks for overflow, and is there already. The demo runs the release build.
-    stage "cargo build" cargo_as_caller build --locked --workspace --bins
+    stage "cargo build" cargo_as_caller build --locked --workspace --all-features --bins
     VPN_BIN_DIR=$REPO/target/debug stage "network namespaces" "$REPO/scripts/netns/run.sh"
   else
     skip "network namespaces" "--no-netns"
