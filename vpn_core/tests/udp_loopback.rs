@@ -223,7 +223,7 @@ fn root_gets_deep_buffers_and_marks() {
     if !netns::is_root() {
         return;
     }
-    let config = UdpConfig { fwmark: Some(51_820), ..UdpConfig::on_port(0) };
+    let config = UdpConfig { fwmark: Some(51_820), ..UdpConfig::new(address("[::]:0")) };
     let (receive, send) = UdpSocket::bind(&config).expect("root may").buffer_sizes().expect("known options");
     assert!(receive >= 8 << 20 && send >= 8 << 20, "{receive} {send}");
 }

@@ -87,11 +87,6 @@ impl ControlServer {
         Ok(Self { listener, path, _lock: lock })
     }
 
-    /// The socket.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Answers until dropped. A connection's fault ends that connection only.
     pub async fn serve(&self, handler: &impl Handler) -> std::convert::Infallible {
         let mut connections = FuturesUnordered::new();

@@ -203,7 +203,7 @@ impl Device {
         } else {
             let id = PeerId(self.next_peer);
             self.next_peer += 1;
-            let mut tunnel = Tunnel::new(settings, Arc::new(PeerPlane::new(id, public_key, self.epoch)));
+            let mut tunnel = Tunnel::new(settings, Arc::new(PeerPlane::new(id, self.epoch)));
             tunnel.start(&mut cx);
             self.by_key.insert(public_key, id);
             self.peers.insert(id, Peer { tunnel, allowed_ips, scheduled: None });

@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, IoSlice, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::fs::OpenOptionsExt,
     },
 };
@@ -82,11 +82,6 @@ pub enum TunError {
         #[source]
         source: io::Error,
     },
-    /// The descriptor handed over is not a TUN device as this program needs it.
-    #[error(
-        "the file descriptor handed over is not a TUN device without packet information (IFF_TUN | IFF_NO_PI)"
-    )]
-    NotTun(#[source] Option<io::Error>),
     /// Any other refusal by the system.
     #[error("{step} on the TUN device '{name}' failed")]
     System {
@@ -139,24 +134,6 @@ impl Tun {
             queues.push(queue);
         }
         Ok(Self { name: config.name.clone(), queues })
-    }
-
-    /// Takes over a TUN device that another program opened and bound, with one queue. Without `virtio_net_hdr` it
-    /// carries plain packets. `fd` becomes non-blocking.
-    ///
-    /// # Errors
-    /// [`TunError::NotTun`] when `fd` is something else; [`TunError::System`].
-    pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Result<Self, TunError> {
-        let request = sys::interface(fd.as_fd()).map_err(|source| TunError::NotTun(Some(source)))?;
-        let flags = libc::c_int::from(request.flags);
-        if flags & libc::IFF_TUN == 0 || flags & libc::IFF_NO_PI == 0 {
-            return Err(TunError::NotTun(None));
-        }
-        let name = String::from_utf8_lossy(request.name.split(|byte| *byte == 0).next().unwrap_or_default());
-        let name = name.into_owned();
-        sys::set_nonblocking(fd.as_fd()).map_err(system("fcntl(O_NONBLOCK)", &name))?;
-        let queue = TunQueue::configure(File::from(fd), &name, offloads)?;
-        Ok(Self { name, queues: vec![queue] })
     }
 
     /// The interface's name.
@@ -327,11 +304,5 @@ mod tests {
     fn zero_queues_are_refused() {
         let config = TunConfig { queues: 0, ..TunConfig::new("vpn0") };
         assert!(matches!(Tun::create(&config), Err(TunError::BadQueueCount { queues: 0 })));
-    }
-
-    #[test]
-    fn a_descriptor_that_is_no_tun_device_is_refused() {
-        let file = File::open("/dev/null").expect("exists everywhere");
-        assert!(matches!(Tun::from_fd(file.into(), Offloads::ALL), Err(TunError::NotTun(Some(_)))));
     }
 }

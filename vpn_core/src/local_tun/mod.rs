@@ -20,7 +20,7 @@ mod flows;
 mod headers;
 mod segment;
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "ioctl and fcntl on the TUN device have no safe wrapper in std")]
+#[expect(unsafe_code, reason = "ioctl on the TUN device has no safe wrapper in std")]
 mod sys;
 #[cfg(test)]
 mod test_packets;

@@ -58,16 +58,6 @@ pub(super) fn set_vnet_header_size(fd: BorrowedFd<'_>, size: usize) -> io::Resul
     check(outcome)
 }
 
-/// Makes reads and writes on `fd` return instead of waiting.
-pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: F_GETFL takes no argument and touches no memory of ours.
-    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
-    check(flags)?;
-    // SAFETY: F_SETFL takes its argument by value and touches no memory of ours.
-    let outcome = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) };
-    check(outcome)
-}
-
 fn check(outcome: libc::c_int) -> io::Result<()> {
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

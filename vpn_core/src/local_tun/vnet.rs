@@ -22,7 +22,7 @@ pub(super) const GSO_ECN: u8 = 0x80;
 pub enum FrameFormat {
     /// A `virtio_net_hdr` of [`VNET_HEADER_SIZE`] bytes.
     VnetHeader,
-    /// Nothing: a device without offload, or one that another program opened that way.
+    /// Nothing: a device without offload.
     Plain,
 }
 

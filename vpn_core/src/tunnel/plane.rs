@@ -1,7 +1,6 @@
 //! What one peer's control side shares with the packet path. Touched once a batch, never once a packet.
 
 use crate::{
-    asymmetric::PublicKey,
     base::{AtomicTime, Endpoint, Epoch, PeerId},
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
     tunnel::DEAD_PEER_TIME,
@@ -17,7 +16,6 @@ use std::{
 #[derive(Debug)]
 pub struct PeerPlane {
     id: PeerId,
-    public_key: PublicKey,
     epoch: Epoch,
     sending: ArcSwapOption<Keypair>,
     endpoint: RwLock<Option<Endpoint>>,
@@ -63,10 +61,9 @@ pub struct Outbound {
 
 impl PeerPlane {
     /// The shared side of a new peer.
-    pub fn new(id: PeerId, public_key: PublicKey, epoch: Epoch) -> Self {
+    pub fn new(id: PeerId, epoch: Epoch) -> Self {
         Self {
             id,
-            public_key,
             epoch,
             sending: ArcSwapOption::empty(),
             endpoint: RwLock::new(None),
@@ -79,11 +76,6 @@ impl PeerPlane {
     /// Its number on this device.
     pub const fn id(&self) -> PeerId {
         self.id
-    }
-
-    /// Its identity.
-    pub const fn public_key(&self) -> PublicKey {
-        self.public_key
     }
 
     /// Bytes of datagrams received from it and authenticated.

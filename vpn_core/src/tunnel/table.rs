@@ -8,7 +8,7 @@ use crate::{
 use rand_core::CryptoRng;
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 /// What an index stands for.
@@ -22,7 +22,8 @@ pub enum IndexUse {
     Session(Arc<Keypair>, Arc<PeerPlane>),
 }
 
-/// The indices in use. The packet path takes the read lock once a batch; control writes once a handshake.
+/// The indices in use. The packet path takes the read lock once a run of datagrams; control writes
+/// a few times a handshake.
 #[derive(Debug, Default)]
 pub struct SessionTable(RwLock<HashMap<ReceiverIndex, IndexUse>>);
 
@@ -42,12 +43,7 @@ impl SessionTable {
 
     /// What `index` stands for.
     pub fn get(&self, index: ReceiverIndex) -> Option<IndexUse> {
-        self.read().get(&index).cloned()
-    }
-
-    /// The whole table, for the length of a batch.
-    pub fn read(&self) -> RwLockReadGuard<'_, HashMap<ReceiverIndex, IndexUse>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&index).cloned()
     }
 }
 

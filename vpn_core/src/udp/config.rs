@@ -1,9 +1,6 @@
 //! What a UDP socket is made from, and why it may not come to be.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-};
+use std::{io, net::SocketAddr};
 
 /// Size of the kernel's receive and send buffer, in bytes.
 const DEFAULT_BUFFER_SIZE: usize = 8 << 20; // default ones cost 25,000 retransmissions in 7 s when measured
@@ -40,11 +37,6 @@ impl UdpConfig {
             gso: true,
             gro: true,
         }
-    }
-
-    /// On all addresses of the host, both families.
-    pub fn on_port(port: u16) -> Self {
-        Self::new(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
     }
 }
 

@@ -106,11 +106,6 @@ impl SendBatch {
         self.runs.iter().map(|run| run.count).sum()
     }
 
-    /// Bytes that wait to be sent.
-    pub fn size(&self) -> usize {
-        self.used
-    }
-
     /// Forgets what was not sent.
     pub fn clear(&mut self) {
         self.used = 0;

@@ -2,7 +2,7 @@
 
 use super::{CookieReplyKey, VerifiedInit, init_hash};
 use crate::{
-    base::{ReceiverIndex, SecretBytes},
+    base::SecretBytes,
     handshake::HandshakeError,
     symmetric::{Hash, keyed_hash, xopen, xseal},
     wire::hybrid::{COOKIE_SIZE, CookieReply, Header, SuiteSet, TYPE_COOKIE_REPLY},
@@ -95,11 +95,4 @@ fn cookie(secret: &SecretBytes<32>, from: SocketAddr) -> Cookie {
     };
     bytes[len..len + 2].copy_from_slice(&from.port().to_le_bytes());
     *keyed_hash(secret, &bytes[..len + 2]).first_chunk().expect("a hash is longer than a cookie")
-}
-
-impl CookieReply {
-    /// Whether the reply answers an init with this sender index.
-    pub fn answers(&self, index: ReceiverIndex) -> bool {
-        self.receiver == index
-    }
 }
