@@ -31,8 +31,6 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("wire", "asymmetric"), // sizes of keys and ciphertexts
     ("wire", "symmetric"),  // sizes of tags and nonces, suites
     ("session", "handshake"),
-    ("wire", "asymmetric"),
-    ("wire", "symmetric"),
     ("gateway", "journal"),
     ("routes", "journal"),
     ("node", "config"),

@@ -9,16 +9,18 @@ use super::{
 use crate::{
     asymmetric::{Identity, X25519SecretKey},
     base::SecretBytes,
+    gateway::Egress,
+    wire::ip::IPV6_MIN_MTU,
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 /// MTU of the tunnel when none is configured, in bytes: fits an outer path of 1500 over IPv6.
 pub const DEFAULT_MTU: u16 = 1420;
+/// From the least that every IPv4 host takes (RFC 791) to a jumbo frame, in bytes.
 const MTU_RANGE: std::ops::RangeInclusive<i64> = 576..=9000;
-/// Smallest MTU that IPv6 works with (RFC 8200, section 5), in bytes.
-const MIN_IPV6_MTU: u16 = 1280;
-const DEFAULT_NAME: &str = "vpn0";
+/// Name of the TUN device when none is configured.
+pub(super) const DEFAULT_NAME: &str = "vpn0";
 
 /// The node itself.
 #[derive(Debug)]
@@ -63,15 +65,6 @@ pub struct GatewayConfig {
     pub client_to_client: bool,
     /// Where clients reach this server: written into their files, not used otherwise.
     pub endpoint: Option<EndpointName>,
-}
-
-/// Where forwarded traffic leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Egress {
-    /// By the interface of the default route, whichever that is at the time.
-    Auto,
-    /// By this one.
-    Interface(InterfaceName),
 }
 
 pub(super) fn read_interface<'t>(
@@ -199,9 +192,9 @@ fn parse_own_address(text: &str) -> Result<IpNet, Complaint> {
 fn read_mtu<'t>(source: &mut Source<'t>, value: Option<Value<'t>>, addresses: &[IpNet]) -> Option<u16> {
     let Some(value) = value else { return Some(DEFAULT_MTU) };
     let mtu = u16::try_from(source.number(&value, MTU_RANGE)?).ok()?;
-    if mtu < MIN_IPV6_MTU && addresses.iter().any(|address| address.addr().is_ipv6()) {
+    if mtu < IPV6_MIN_MTU && addresses.iter().any(|address| address.addr().is_ipv6()) {
         let message = format!("an MTU of {mtu} is too small for the IPv6 addresses of this interface");
-        let remedy = format!("use {MIN_IPV6_MTU} or more, or remove the IPv6 addresses");
+        let remedy = format!("use {IPV6_MIN_MTU} or more, or remove the IPv6 addresses");
         source.fault(&value.span, Complaint::new(message, remedy));
         return None;
     }

@@ -3,7 +3,7 @@
 use super::{
     Config, ConfigError, GatewayConfig, InterfaceConfig, InterfaceName, Role,
     fault::{Complaint, Fault, Position},
-    interface::{read_gateway, read_interface},
+    interface::{DEFAULT_NAME, read_gateway, read_interface},
     key::{is_private, open, unreadable},
     overlap::{Claim, overlaps},
     peer::{ReadPeer, read_peer},
@@ -56,7 +56,7 @@ pub(super) fn interface_name(path: &Path) -> Result<InterfaceName, ConfigError> 
         let table = top.take_table(source, "interface", "[interface]");
         name = match table.and_then(|mut table| table.take("name")) {
             Some(value) => source.parsed(&value),
-            None => "vpn0".parse().ok(),
+            None => DEFAULT_NAME.parse().ok(),
         };
         Vec::new()
     });

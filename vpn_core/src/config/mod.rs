@@ -16,11 +16,11 @@ mod peer;
 mod table;
 mod write;
 
-pub use crate::journal::InterfaceName;
+pub use crate::{gateway::Egress, journal::InterfaceName};
 pub use fault::{ConfigError, Fault, Position};
-pub use interface::{DEFAULT_MTU, Egress, GatewayConfig, InterfaceConfig, Routes};
+pub use interface::{DEFAULT_MTU, GatewayConfig, InterfaceConfig, Routes};
 pub use load::PEERS_FOLDER;
-pub use names::{EndpointName, MAX_PEER_NAME, NameError, PeerName};
+pub use names::{EndpointName, NameError, PeerName};
 pub use new_files::{NewFileError, NewFiles};
 pub use peer::{Handshake, PeerConfig};
 pub use write::{ClientFile, ClientIdentity, PeerFile, ServerFile};

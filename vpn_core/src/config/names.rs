@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::{fmt, net::IpAddr, net::Ipv6Addr, str::FromStr};
 
 /// Longest name of a peer, in bytes: it names files too, which may be 255 bytes with their suffixes.
-pub const MAX_PEER_NAME: usize = 64;
+const MAX_PEER_NAME: usize = 64;
 /// Longest name in the DNS, in characters (RFC 1035).
 const MAX_HOST_NAME: usize = 253;
 

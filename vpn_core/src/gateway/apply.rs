@@ -11,8 +11,9 @@ use super::{
     nft::{nft_text, table_name},
 };
 use crate::journal::{
-    Change, CommandError, EntryId, Family, InterfaceName, Journal, JournalError, installed,
-    netlink::{MAIN_TABLE, Netlink, table_of_route},
+    Change, CommandError, EntryId, Family, IPTABLES_WAIT, InterfaceName, Journal, JournalError, MAIN_TABLE,
+    installed,
+    netlink::{Netlink, table_of_route},
     run, sysctl,
 };
 
@@ -192,7 +193,7 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         info!(program = family.iptables(), "FORWARD has policy DROP: inserting accept rules for the tunnel");
         for rule in iptables::accept_rules(config).into_iter().rev() {
-            let arguments: Vec<&str> = ["-w", "5", "-I", "FORWARD", "1"]
+            let arguments: Vec<&str> = ["-w", IPTABLES_WAIT, "-I", "FORWARD", "1"]
                 .into_iter()
                 .chain(rule.iter().map(String::as_str))
                 .collect();
@@ -234,7 +235,7 @@ impl Gateway {
             let ids = journal.record_all(iptables::changes(config, *family))?;
             self.entries.extend(&ids);
             let restore = format!("{program}-restore");
-            run(&restore, &["-w", "5", "--noflush"], Some(&iptables_text(config, *family)))?;
+            run(&restore, &["-w", IPTABLES_WAIT, "--noflush"], Some(&iptables_text(config, *family)))?;
         }
         Ok(())
     }
@@ -307,6 +308,6 @@ fn legacy_filter_in_use(family: Family) -> bool {
 }
 
 fn forward_policy_is_drop(family: Family) -> Result<bool, CommandError> {
-    let rules = run(family.iptables(), &["-w", "5", "-S", "FORWARD"], None)?;
+    let rules = run(family.iptables(), &["-w", IPTABLES_WAIT, "-S", "FORWARD"], None)?;
     Ok(rules.lines().any(|rule| rule == "-P FORWARD DROP"))
 }

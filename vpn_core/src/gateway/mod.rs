@@ -22,7 +22,6 @@ mod iptables;
 mod nft;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use crate::journal::{CommandError, Family, InterfaceName, JournalError};
 
@@ -32,11 +31,10 @@ pub use iptables::iptables_text;
 pub use nft::{nft_text, table_name};
 
 /// Where masqueraded traffic leaves.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Egress {
     /// Every interface but the tunnel and loopback. The rule names no interface, so it holds when the default route
     /// moves to another uplink, when there are several, and before there is one.
-    #[default]
     Auto,
     /// This interface only; what leaves elsewhere keeps its tunnel address.
     Interface(InterfaceName),

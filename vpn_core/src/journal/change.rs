@@ -77,6 +77,9 @@ impl fmt::Display for PolicyRule {
     }
 }
 
+/// The main routing table's number.
+pub const MAIN_TABLE: u32 = 254;
+
 /// A route to a device without a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeviceRoute {
@@ -84,7 +87,7 @@ pub struct DeviceRoute {
     pub destination: IpNet,
     /// The interface's name.
     pub device: String,
-    /// The routing table; main is 254.
+    /// The routing table.
     pub table: u32,
 }
 

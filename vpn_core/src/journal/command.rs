@@ -7,6 +7,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// How long iptables waits for another program's lock (`-w`), in seconds.
+pub const IPTABLES_WAIT: &str = "5";
+
 /// Why a program did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

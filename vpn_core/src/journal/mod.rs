@@ -33,8 +33,8 @@ pub mod sysctl;
 #[cfg(target_os = "linux")]
 mod undo;
 
-pub use change::{Change, DeviceRoute, Family, PolicyRule, RuleSelector, SysctlValue};
-pub use command::{CommandError, installed, run};
+pub use change::{Change, DeviceRoute, Family, MAIN_TABLE, PolicyRule, RuleSelector, SysctlValue};
+pub use command::{CommandError, IPTABLES_WAIT, installed, run};
 pub use error::JournalError;
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};

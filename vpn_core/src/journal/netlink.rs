@@ -23,9 +23,6 @@ use rtnetlink::{
 
 use super::{DeviceRoute, Family, PolicyRule, RuleSelector};
 
-/// The main routing table.
-pub const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
-
 /// Netlink messages start at multiples of this many bytes.
 const ALIGNMENT: usize = 4;
 

@@ -1,9 +1,8 @@
 //! Undoing one change. What is already gone is not an error.
 
-use super::{Change, CommandError, Family, JournalError, SysctlValue, netlink::Netlink, run, sysctl};
-
-/// How long iptables waits for another program's lock, in seconds.
-const IPTABLES_WAIT: &str = "5";
+use super::{
+    Change, CommandError, Family, IPTABLES_WAIT, JournalError, SysctlValue, netlink::Netlink, run, sysctl,
+};
 
 /// Undoes everything but sysctls, which need to know about the other journals.
 pub(super) fn undo(change: &Change) -> Result<(), JournalError> {

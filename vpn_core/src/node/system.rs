@@ -4,7 +4,7 @@ use super::{NodeError, NodeOptions};
 use crate::{
     config::{self, Config},
     engine::Queue,
-    gateway::{self, Gateway, GatewayConfig},
+    gateway::{Gateway, GatewayConfig},
     journal::{InterfaceName, Journal},
     local_tun::{Tun, TunConfig},
     routes::{InterfaceSetup, RoutePlan, RouteRequest, Routes, RoutingMark, plan, reserve_mark},
@@ -38,7 +38,7 @@ impl System {
             listen_port: interface.listen.map(|listen| listen.port()),
             setup: InterfaceSetup {
                 name: interface.name.clone(),
-                mtu: u32::from(interface.mtu),
+                mtu: interface.mtu,
                 addresses: interface.addresses.clone(),
             },
             routes: None,
@@ -73,14 +73,10 @@ impl System {
     }
 
     fn start_gateway(&mut self, config: &Config, wanted: &config::GatewayConfig) -> Result<(), NodeError> {
-        let egress = match &wanted.egress {
-            config::Egress::Auto => gateway::Egress::Auto,
-            config::Egress::Interface(name) => gateway::Egress::Interface(name.clone()),
-        };
         let settings = GatewayConfig {
             interface: config.interface.name.clone(),
             nat: wanted.nat,
-            egress,
+            egress: wanted.egress.clone(),
             pools: config.interface.addresses.iter().map(IpNet::trunc).collect(),
             client_to_client: wanted.client_to_client,
         };

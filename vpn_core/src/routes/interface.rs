@@ -14,14 +14,15 @@ use rtnetlink::{
 use tracing::{debug, warn};
 
 use super::RouteError;
-use crate::journal::{
-    Family, InterfaceName,
-    netlink::{Netlink, address_family},
-    sysctl,
+use crate::{
+    journal::{
+        Family, InterfaceName,
+        netlink::{Netlink, address_family},
+        sysctl,
+    },
+    wire::ip::IPV6_MIN_MTU,
 };
 
-/// IPv6's smallest MTU in bytes (RFC 8200, 5).
-const IPV6_MINIMUM_MTU: u32 = 1280;
 /// Packets that wait in the TUN queue while the engine is busy; Linux gives a TUN 500.
 const TX_QUEUE_PACKETS: u32 = 1000;
 /// Segments the kernel may put into one TUN read: what fits one UDP GSO send of full-sized datagrams (64 KiB).
@@ -36,7 +37,7 @@ pub struct InterfaceSetup {
     /// The interface; it must exist.
     pub name: InterfaceName,
     /// Largest packet in bytes.
-    pub mtu: u32,
+    pub mtu: u16,
     /// Addresses with the prefixes of their networks.
     pub addresses: Vec<IpNet>,
 }
@@ -58,7 +59,7 @@ impl InterfaceSetup {
             .map_err(|source| RouteError::kernel(format!("look up interface {name}"), name, source))?;
         let addresses = self.usable_addresses()?;
 
-        set_link(&mut netlink, index, LinkAttribute::Mtu(self.mtu)).map_err(|source| {
+        set_link(&mut netlink, index, LinkAttribute::Mtu(self.mtu.into())).map_err(|source| {
             RouteError::kernel(format!("set the MTU of {name} to {}", self.mtu), name, source)
         })?;
         for wish in [LinkAttribute::TxQueueLen(TX_QUEUE_PACKETS), LinkAttribute::GsoMaxSegs(GSO_MAX_SEGMENTS)]
@@ -104,8 +105,8 @@ impl InterfaceSetup {
             return Err(RouteError::BadAddress { address, reason });
         }
         let has_ipv6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
-        if has_ipv6 && self.mtu < IPV6_MINIMUM_MTU {
-            return Err(RouteError::MtuTooSmall { mtu: self.mtu, minimum: IPV6_MINIMUM_MTU });
+        if has_ipv6 && self.mtu < IPV6_MIN_MTU {
+            return Err(RouteError::MtuTooSmall { mtu: self.mtu, minimum: IPV6_MIN_MTU });
         }
         Ok(())
     }
@@ -163,7 +164,7 @@ fn add_address(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<
 mod tests {
     use super::*;
 
-    fn setup(address: &str, mtu: u32) -> InterfaceSetup {
+    fn setup(address: &str, mtu: u16) -> InterfaceSetup {
         InterfaceSetup {
             name: InterfaceName::new("vpn0").unwrap(),
             mtu,

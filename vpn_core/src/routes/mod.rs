@@ -89,9 +89,9 @@ pub enum RouteError {
     )]
     MtuTooSmall {
         /// What was configured.
-        mtu: u32,
+        mtu: u16,
         /// IPv6's minimum.
-        minimum: u32,
+        minimum: u16,
     },
     /// A peer is to be reached through the tunnel to itself.
     #[error(

@@ -6,10 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{RouteError, RoutingMark};
-use crate::journal::{DeviceRoute, Family, InterfaceName, PolicyRule, RuleSelector};
-
-/// The main routing table's number.
-const MAIN_TABLE: u32 = 254;
+use crate::journal::{DeviceRoute, Family, InterfaceName, MAIN_TABLE, PolicyRule, RuleSelector};
 
 /// What a plan is made from.
 #[derive(Clone, Debug)]

@@ -171,7 +171,7 @@ impl ParametersBytes {
     pub const SIZE: usize = size_of::<Self>();
 }
 
-const _: () = assert!(size_of::<Init>() == 1232);
+const _: () = assert!(size_of::<Init>() == 1232 && size_of::<Init>() <= super::MAX_HANDSHAKE_MESSAGE);
 const _: () = assert!(size_of::<Response>() == 1228);
 const _: () = assert!(size_of::<Finish>() == 144);
 const _: () = assert!(size_of::<CookieReply>() == 64);

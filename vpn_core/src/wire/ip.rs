@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Size of an IPv4 header without options, in bytes.
 pub const IPV4_HEADER_SIZE: usize = 20;
+/// The least MTU of IPv6 (RFC 8200, section 5), in bytes.
+pub const IPV6_MIN_MTU: u16 = 1280;
 /// Size of the fixed IPv6 header, in bytes.
 pub const IPV6_HEADER_SIZE: usize = 40;
 

@@ -4,5 +4,5 @@ pub mod hybrid;
 pub mod ip;
 pub mod transport;
 
-/// The largest UDP payload that every handshake message fits, so that it passes any IPv6 path (protocol.md 2.3).
-pub const MAX_HANDSHAKE_MESSAGE: usize = 1232;
+/// The longest handshake message, in bytes: with its IPv6 and UDP headers it passes any IPv6 path (protocol.md 2.3).
+pub const MAX_HANDSHAKE_MESSAGE: usize = ip::IPV6_MIN_MTU as usize - ip::IPV6_HEADER_SIZE - 8;
