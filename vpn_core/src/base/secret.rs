@@ -3,7 +3,8 @@
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// `N` secret bytes. There is no `Clone` or `PartialEq`, and `Debug` shows the length only; use [`SecretBytes::ct_eq`] and [`SecretBytes::duplicate`].
+/// `N` secret bytes. There is no `Clone` or `PartialEq`, and `Debug` shows the length only; use [`SecretBytes::ct_eq`]
+/// and [`SecretBytes::duplicate`].
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SecretBytes<const N: usize>([u8; N]);
 

@@ -82,7 +82,7 @@ impl ServerFile<'_> {
         };
         format!(
             "\
-# A VPN server. `vpn-server check` says what is wrong with it; `vpn-server reload` applies changes.
+# A VPN server. `vpn-server check` says what is wrong with it; `vpn-server reload` applies changes of peers.
 # Clients are in peers.d; `vpn-server client add NAME` makes one.
 
 [interface]

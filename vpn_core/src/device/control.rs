@@ -301,8 +301,8 @@ impl Device {
         self.with_tunnel(peer, now, Tunnel::handle_attention);
     }
 
-    /// Data may already follow the finish (protocol.md 6.1), and then arrives while the finish is being verified, or
-    /// before it.
+    /// Data may follow the finish at once, and then arrives while the finish is being verified, or before it
+    /// (protocol.md 7.1.4).
     fn handle_early(&mut self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
         let index = TransportHeader::parse(datagram).ok_or(DropReason::Malformed)?.receiver;
         match self.table.get(index) {

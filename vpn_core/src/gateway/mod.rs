@@ -1,7 +1,7 @@
 //! Layer 5: the gateway's part of the operating system: forwarding, masquerade, segment sizes.
 //!
-//! [`Gateway::start`] makes three kinds of change, each written to the [`Journal`](crate::journal::Journal) first, so that [`Gateway::stop`], or
-//! the next start after a crash, leaves the system as it was:
+//! [`Gateway::start`] makes three kinds of change, each written to the [`Journal`](crate::journal::Journal) first, so
+//! that [`Gateway::stop`], or the next start after a crash, leaves the system as it was:
 //!
 //! - **Forwarding sysctls.** `net.ipv4.ip_forward`, and `net.ipv6.conf.all.forwarding` where there are IPv6 pools.
 //!   The global ones: which interfaces take part is the routing table's business and changes at run time.

@@ -19,7 +19,7 @@ pub enum HandshakeError {
     /// The sender does not know our identity, our network key or our init.
     #[error("wrong mac")]
     BadMac,
-    /// The sender broke the rules on flags or suites.
+    /// The sender broke the rules on flags or suites, or sent a second cookie reply.
     #[error("flags or suites that were not offered")]
     NotOffered,
     /// The sender's X25519 or ML-KEM key is invalid.
@@ -62,7 +62,7 @@ pub enum Role {
     Responder,
 }
 
-/// What a completed handshake yields, of either kind: everything that a keypair needs.
+/// What a completed handshake yields: everything that a keypair needs.
 #[derive(Debug)]
 pub struct Agreement {
     /// Our role in the handshake.

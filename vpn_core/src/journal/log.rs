@@ -340,14 +340,14 @@ fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// Opens and locks the file at `path`. The loop is for a file that its owner removes between our opening and locking
-/// it: the lock of a file without a name keeps nobody out.
 /// Whether it belongs to root or to the user of this process. Whoever owns the folder can put a journal there, and with
 /// it have us change sysctls and firewall rules as root.
 fn is_ours(metadata: &Metadata) -> io::Result<bool> {
     Ok(metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid())
 }
 
+/// Opens and locks the file at `path`. The loop is for a file that its owner removes between our opening and locking
+/// it: the lock of a file without a name keeps nobody out.
 fn lock_file(path: &Path, interface: &InterfaceName) -> Result<File, JournalError> {
     let failed = |action| move |source| JournalError::File { action, path: path.to_owned(), source };
     loop {

@@ -1,4 +1,4 @@
-//! Receiver indices: random, unique over handshakes and sessions of both kinds, freed when their lease is dropped.
+//! Receiver indices: random, unique over handshakes and sessions (protocol.md 6.7), freed when their lease is dropped.
 
 use super::PeerPlane;
 use crate::{

@@ -3,7 +3,7 @@
 //! Each test that needs one runs itself again in fresh network and mount namespaces, which vanish with it; the host is
 //! not touched. Without root these tests say so and pass.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+#![expect(clippy::unwrap_used, reason = "set-up that fails is a failed test")]
 
 mod journal;
 mod masquerade;

@@ -162,7 +162,8 @@ impl InitGate {
     }
 }
 
-/// The strongest suite in both sets, by speed where both sides have the instructions (protocol.md 4.3).
+/// AES-256-GCM where both have it, which is where both have instructions for it; otherwise ChaCha20-Poly1305
+/// (protocol.md 4.3.2).
 pub(super) fn choose_suite(offered: SuiteSet, supported: SuiteSet) -> Suite {
     if offered.contains(Suite::Aes256Gcm) && supported.contains(Suite::Aes256Gcm) {
         Suite::Aes256Gcm
