@@ -1,6 +1,8 @@
 //! The control side of a device: handshake messages, peers, timers.
 
-use super::{Admission, DataPlane, EarlyPacket, Forwarding, Routes, Verdict, half_open::HalfOpenTable};
+use super::{
+    Admission, DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes, Verdict, half_open::HalfOpenTable,
+};
 use crate::{
     asymmetric::{Identity, PublicKey},
     base::{DropCounters, DropReason, Endpoint, Epoch, PeerId},
@@ -9,10 +11,9 @@ use crate::{
         hybrid::{CookieJar, InitGate, NetworkKey, ResponderSettings, init_hash, respond},
     },
     routing::AllowedIps,
-    symmetric::{Hash, Suite, hash},
+    symmetric::{Hash, hash},
     tunnel::{
-        Context, Event, IndexUse, PeerPlane, PeerSettings, PeerState, SessionTable, StagingBudget, Transmit,
-        Tunnel, Unanswered,
+        Context, Event, IndexUse, PeerPlane, PeerSettings, SessionTable, StagingBudget, Transmit, Tunnel,
     },
     wire::{
         hybrid::{CookieReply, Finish, Init, Message, ParametersBytes, Response, SuiteSet},
@@ -81,35 +82,6 @@ struct Peer {
     tunnel: Tunnel,
     allowed_ips: Vec<IpNet>,
     scheduled: Option<Instant>,
-}
-
-/// A peer as status output shows it.
-#[derive(Clone, Debug)]
-pub struct PeerStatus {
-    /// Its number.
-    pub id: PeerId,
-    /// Its identity.
-    pub public_key: PublicKey,
-    /// Its state.
-    pub state: PeerState,
-    /// Its address, where known.
-    pub endpoint: Option<SocketAddr>,
-    /// The suite of its last session.
-    pub suite: Suite,
-    /// When its last handshake was completed.
-    pub last_handshake: Option<Instant>,
-    /// How many handshakes were completed.
-    pub handshakes: u64,
-    /// Inits without an answer, if a row of them goes on.
-    pub unanswered: Option<Unanswered>,
-    /// Bytes received from it.
-    pub rx_bytes: u64,
-    /// Bytes sent to it.
-    pub tx_bytes: u64,
-    /// Whether a preshared key is mixed into its handshakes.
-    pub has_preshared_key: bool,
-    /// Its allowed IPs.
-    pub allowed_ips: Vec<IpNet>,
 }
 
 /// The borrow of a device that a tunnel works with, beside the borrow of the tunnel itself.
@@ -266,12 +238,12 @@ impl Device {
 
     /// All peers.
     pub fn peer_status(&self, now: Instant) -> Vec<PeerStatus> {
-        self.peers.iter().map(|(id, peer)| peer.status(*id, now)).collect()
+        self.peers.values().map(|peer| PeerStatus::of(&peer.tunnel, &peer.allowed_ips, now)).collect()
     }
 
     /// One peer.
     pub fn status_of(&self, id: PeerId, now: Instant) -> Option<PeerStatus> {
-        self.peers.get(&id).map(|peer| peer.status(id, now))
+        self.peers.get(&id).map(|peer| PeerStatus::of(&peer.tunnel, &peer.allowed_ips, now))
     }
 
     // ---- messages ----
@@ -485,26 +457,5 @@ impl Device {
             peer.scheduled = at;
         }
         peer.tunnel.note_next_look(at);
-    }
-}
-
-impl Peer {
-    fn status(&self, id: PeerId, now: Instant) -> PeerStatus {
-        let plane = self.tunnel.plane();
-        let settings = self.tunnel.settings();
-        PeerStatus {
-            id,
-            public_key: settings.public_key,
-            state: self.tunnel.state(now),
-            endpoint: plane.endpoint().map(|endpoint| endpoint.remote),
-            suite: self.tunnel.suite(),
-            last_handshake: self.tunnel.last_handshake(),
-            handshakes: self.tunnel.handshakes(),
-            unanswered: self.tunnel.unanswered(),
-            rx_bytes: plane.rx_bytes(),
-            tx_bytes: plane.tx_bytes(),
-            has_preshared_key: !settings.preshared_key.ct_eq(&PresharedKey::ZERO),
-            allowed_ips: self.allowed_ips.clone(),
-        }
     }
 }

@@ -6,8 +6,10 @@ mod admission;
 mod control;
 mod data_plane;
 mod half_open;
+mod status;
 
 pub use admission::{Admission, Verdict};
-pub use control::{Device, DeviceSettings, PeerStatus};
+pub use control::{Device, DeviceSettings};
 pub use data_plane::{DataPlane, Forwarded, Forwarding, Inbound, Routes};
 pub use half_open::{EarlyPacket, MAX_HALF_OPEN};
+pub use status::PeerStatus;

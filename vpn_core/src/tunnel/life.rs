@@ -3,7 +3,7 @@
 mod schedule;
 
 use super::{
-    IndexLease, IndexUse, PeerPlane, SessionTable, StagingBudget, Unanswered,
+    Event, IndexLease, IndexUse, PeerPlane, PeerState, SessionTable, StagingBudget, Unanswered,
     attempt::{Attempt, Confirmation, Phase},
     slots::{Session, Slots},
     staging::Staging,
@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     asymmetric::{Identity, PublicKey},
-    base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
+    base::{DropCounters, DropReason, Endpoint, ReceiverIndex},
     handshake::{
-        Agreement, HandshakeError, PresharedKey, Role,
+        Agreement, HandshakeError, PresharedKey,
         hybrid::{Initiation, InitiatorSettings, NetworkKey, Rejected},
     },
     session::{Keypair, REKEY_TIMEOUT},
@@ -54,46 +54,6 @@ pub struct Transmit {
     pub endpoint: Endpoint,
     /// Its bytes.
     pub datagram: Vec<u8>,
-}
-
-/// Something that the outside may want to know of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A session is usable in both directions.
-    SessionEstablished {
-        /// With whom.
-        peer: PeerId,
-        /// Our role in it.
-        role: Role,
-    },
-    /// An init had no answer in time; another follows.
-    HandshakeUnanswered {
-        /// By whom.
-        peer: PeerId,
-        /// The row so far.
-        unanswered: Unanswered,
-    },
-    /// No answer for [`super::REKEY_ATTEMPT_TIME`]: staged packets are dropped, the next packet tries again.
-    GaveUp {
-        /// On whom.
-        peer: PeerId,
-    },
-    /// Nothing authentic came back for [`super::DEAD_PEER_TIME`]; a new handshake starts.
-    PeerDead {
-        /// Who is silent.
-        peer: PeerId,
-    },
-}
-
-/// A peer's state in words that users see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerState {
-    /// A confirmed session, and no doubt about it.
-    Up,
-    /// A handshake is being tried.
-    Connecting,
-    /// Neither.
-    Idle,
 }
 
 /// What a tunnel needs of its device for the length of a call.

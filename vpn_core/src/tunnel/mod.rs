@@ -5,6 +5,7 @@
 //! asks for that look ("attention") only when a deadline moved forward, so a busy peer costs control nothing.
 
 mod attempt;
+mod event;
 mod life;
 mod plane;
 mod slots;
@@ -13,7 +14,8 @@ mod table;
 mod timers;
 
 pub use attempt::Unanswered;
-pub use life::{Context, Event, PeerSettings, PeerState, Transmit, Tunnel};
+pub use event::{Event, PeerState};
+pub use life::{Context, PeerSettings, Transmit, Tunnel};
 pub use plane::{NotReady, Outbound, PeerPlane};
 pub use slots::Session;
 pub use staging::{MAX_STAGED_BYTES, MAX_STAGED_PACKETS, StagingBudget};

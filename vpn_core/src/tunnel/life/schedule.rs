@@ -1,11 +1,11 @@
 //! What time does to a peer (protocol.md 8): when to look at it next, and what is then due.
 
-use super::{Context, Event, Tunnel};
+use super::{Context, Tunnel};
 use crate::{
     base::DropReason,
     session::KEEPALIVE_TIMEOUT,
     tunnel::{
-        Unanswered,
+        Event, Unanswered,
         attempt::{Attempt, Phase},
         timers::{DEAD_PEER_TIME, REKEY_ATTEMPT_TIME, init_pause},
     },

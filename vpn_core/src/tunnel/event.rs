@@ -1,0 +1,44 @@
+//! What a tunnel tells of itself.
+
+use super::Unanswered;
+use crate::{base::PeerId, handshake::Role};
+
+/// Something that the outside may want to know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A session is usable in both directions.
+    SessionEstablished {
+        /// With whom.
+        peer: PeerId,
+        /// Our role in it.
+        role: Role,
+    },
+    /// An init had no answer in time; another follows.
+    HandshakeUnanswered {
+        /// By whom.
+        peer: PeerId,
+        /// The row so far.
+        unanswered: Unanswered,
+    },
+    /// No answer for [`super::REKEY_ATTEMPT_TIME`]: staged packets are dropped, the next packet tries again.
+    GaveUp {
+        /// On whom.
+        peer: PeerId,
+    },
+    /// Nothing authentic came back for [`super::DEAD_PEER_TIME`]; a new handshake starts.
+    PeerDead {
+        /// Who is silent.
+        peer: PeerId,
+    },
+}
+
+/// A peer's state in words that users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// A confirmed session, and no doubt about it.
+    Up,
+    /// A handshake is being tried.
+    Connecting,
+    /// Neither.
+    Idle,
+}
