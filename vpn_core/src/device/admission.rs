@@ -26,7 +26,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What to do with an init whose mac is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Do the work.
     Answer,
     /// Answer with a cookie.
@@ -37,7 +37,7 @@ pub enum Verdict {
 
 /// The state of admission control.
 #[derive(Debug)]
-pub struct Admission {
+pub(super) struct Admission {
     free: Bucket,
     sources: HashMap<Source, Bucket>,
     /// Not before this is a full table looked through.
@@ -53,12 +53,18 @@ enum Source {
 
 impl Admission {
     /// Admission with full buckets.
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { free: Bucket::full(FREE_BURST, now), sources: HashMap::new(), sweep_at: now }
     }
 
     /// Decides on an init from `from`. `half_open` is the number of half-open handshakes.
-    pub fn admit(&mut self, from: SocketAddr, has_cookie: bool, half_open: usize, now: Instant) -> Verdict {
+    pub(super) fn admit(
+        &mut self,
+        from: SocketAddr,
+        has_cookie: bool,
+        half_open: usize,
+        now: Instant,
+    ) -> Verdict {
         let busy = half_open >= BUSY_HALF_OPEN;
         if !busy && self.free.take(FREE_INITS_PER_SECOND, FREE_BURST, now) {
             return Verdict::Answer;

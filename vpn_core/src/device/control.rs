@@ -1,7 +1,9 @@
 //! The control side of a device: handshake messages, peers, timers.
 
 use super::{
-    Admission, DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes, Verdict, half_open::HalfOpenTable,
+    DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes,
+    admission::{Admission, Verdict},
+    half_open::HalfOpenTable,
 };
 use crate::{
     asymmetric::{Identity, PublicKey},

@@ -8,7 +8,6 @@ mod data_plane;
 mod half_open;
 mod status;
 
-pub use admission::{Admission, Verdict};
 pub use control::{Device, DeviceSettings};
 pub use data_plane::{DataPlane, Forwarded, Forwarding, Inbound, Routes};
 pub use half_open::{EarlyPacket, MAX_HALF_OPEN};

@@ -33,7 +33,7 @@ pub const fn rekey_after_messages(suite: Suite) -> u64 {
 }
 
 /// Messages after which a keypair seals no more.
-pub const fn reject_after_messages(suite: Suite) -> u64 {
+const fn reject_after_messages(suite: Suite) -> u64 {
     match suite {
         Suite::ChaCha20Poly1305 => u64::MAX - REPLAY_MARGIN,
         Suite::Aes256Gcm => (1 << 32) + (1 << 28),

@@ -8,6 +8,6 @@ mod replay;
 pub use counter::{CounterRange, SendCounter};
 pub use keypair::{
     KEEPALIVE_TIMEOUT, Keypair, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT, SealError,
-    reject_after_messages, rekey_after_messages,
+    rekey_after_messages,
 };
 pub use replay::{REPLAY_WINDOW, ReplayWindow};
