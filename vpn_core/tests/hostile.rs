@@ -1,4 +1,5 @@
-//! What somebody who sees every datagram, but has no key, can make two devices do: nothing that lasts.
+//! What somebody who sees every datagram, but has no key, can make two devices do: nothing that lasts. And what a peer
+//! that keeps to no rule of its own can.
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 use std::{
@@ -8,14 +9,20 @@ use std::{
 };
 use vpn_core::{
     asymmetric::Identity,
-    base::{DropReason, Endpoint, SecretBytes},
+    base::{DropReason, Endpoint, ReceiverIndex, SecretBytes},
     device::{Device, DeviceSettings, Forwarding, Inbound},
-    tunnel::{PeerSettings, PeerState, Transmit},
-    wire::hybrid::{ParametersBytes, SuiteSet},
+    handshake::hybrid::{Initiation, InitiatorSettings, MAX_FINISH_FAILURES, MAX_RESPONSE_FAILURES},
+    session::{REJECT_AFTER_TIME, REKEY_TIMEOUT},
+    symmetric::{hash, keyed_hash},
+    tunnel::{MAX_STAGED_PACKETS, PeerSettings, PeerState, Transmit},
+    wire::hybrid::{Message, ParametersBytes, SuiteSet},
 };
+use zerocopy::IntoBytes as _;
 
 const CLIENT: &str = "192.0.2.2:40000";
 const SERVER: &str = "198.51.100.2:51820";
+/// Where the server might have moved to.
+const SERVER_ELSEWHERE: &str = "198.51.100.3:51820";
 const STRANGER: &str = "203.0.113.66:666";
 
 fn address(text: &str) -> SocketAddr {
@@ -51,19 +58,10 @@ impl Pair {
         let now = Instant::now();
         let (mut client, mut server) =
             (device(1, Forwarding::Off, now), device(2, Forwarding::BetweenPeers, now));
-        let peer = |number, endpoints: Vec<SocketAddr>| PeerSettings {
-            public_key: identity(number).public_key(),
-            preshared_key: SecretBytes::ZERO,
-            stay_connected: !endpoints.is_empty(),
-            endpoints,
-            persistent_keepalive: None,
-        };
-        let prefix = |text: &str| vec![text.parse().expect("a prefix")];
         server.set_peer(peer(1, Vec::new()), prefix("10.0.0.1/32"), now).expect("not itself");
         server.set_peer(peer(3, Vec::new()), prefix("0.0.0.0/0"), now).expect("not itself");
         server.update_routes();
-        client.set_peer(peer(2, vec![address(SERVER)]), prefix("10.0.0.2/32"), now).expect("not itself");
-        client.update_routes();
+        add_server(&mut client, now);
         let mut pair = Self { client, server, now, to_server: Vec::new() };
         pair.exchange();
         assert_eq!(pair.server.peer_status(now)[0].state, PeerState::Up);
@@ -98,6 +96,16 @@ impl Pair {
         self.client.handle_outbound(id, &packet([10, 0, 0, 1], destination), self.now);
     }
 
+    /// What the server hands to its system of a payload that the client seals.
+    fn opened_of(&mut self, payload: &[u8], from: &str) -> Vec<Vec<u8>> {
+        let id = self.client.peer_status(self.now)[0].id;
+        self.client.handle_outbound(id, payload, self.now);
+        let mut sealed = drain(&mut self.client).pop().expect("a packet").datagram;
+        let inbound = open(&self.server, &mut sealed, from, self.now);
+        assert!(inbound.forwarded.is_empty());
+        inbound.local.iter().map(|range| sealed[range.clone()].to_vec()).collect()
+    }
+
     fn recorded(&self, kind: u8) -> Vec<u8> {
         self.to_server.iter().find(|datagram| datagram[0] == kind).expect("was sent").clone()
     }
@@ -112,9 +120,7 @@ fn drain(device: &mut Device) -> Vec<Transmit> {
 }
 
 fn deliver(device: &mut Device, mut datagram: Vec<u8>, from: &str, now: Instant) -> Inbound {
-    let mut inbound = Inbound::default();
-    let len = datagram.len();
-    device.plane().open(&mut datagram, 0..len, len, Endpoint::to(address(from)), now, &mut inbound);
+    let inbound = open(device, &mut datagram, from, now);
     for (range, from) in &inbound.control {
         device.handle_control(&datagram[range.clone()], *from, now);
     }
@@ -122,6 +128,68 @@ fn deliver(device: &mut Device, mut datagram: Vec<u8>, from: &str, now: Instant)
         device.handle_attention(*peer, now);
     }
     inbound
+}
+
+fn open(device: &Device, datagram: &mut [u8], from: &str, now: Instant) -> Inbound {
+    let mut inbound = Inbound::default();
+    let len = datagram.len();
+    device.plane().open(datagram, 0..len, len, Endpoint::to(address(from)), now, &mut inbound);
+    inbound
+}
+
+fn peer(number: u8, endpoints: Vec<SocketAddr>) -> PeerSettings {
+    PeerSettings {
+        public_key: identity(number).public_key(),
+        preshared_key: SecretBytes::ZERO,
+        stay_connected: !endpoints.is_empty(),
+        endpoints,
+        persistent_keepalive: None,
+    }
+}
+
+fn prefix(text: &str) -> Vec<ipnet::IpNet> {
+    vec![text.parse().expect("a prefix")]
+}
+
+fn add_server(client: &mut Device, now: Instant) {
+    client.set_peer(peer(2, vec![address(SERVER)]), prefix("10.0.0.2/32"), now).expect("not itself");
+    client.update_routes();
+}
+
+/// A handshake with the server, made by hand; the same number gives the same one again.
+fn initiation(number: u32) -> (Initiation, Vec<u8>) {
+    let network_key = SecretBytes::ZERO;
+    let responder = identity(2).public_key();
+    let settings =
+        InitiatorSettings { responder, network_key: &network_key, suites: SuiteSet::CHACHA20_POLY1305 };
+    let mut rng = ChaCha20Rng::seed_from_u64(number.into());
+    let (state, init) = Initiation::start(&settings, ReceiverIndex::new(number), &mut rng);
+    (state, init.as_bytes().to_vec())
+}
+
+/// The server's answer to an init.
+fn response_to(server: &mut Device, init: Vec<u8>, now: Instant) -> Vec<u8> {
+    deliver(server, init, STRANGER, now);
+    drain(server).pop().expect("a response").datagram
+}
+
+/// The finish of a handshake made by hand, in the name of `claimed`.
+fn finish(number: u32, response: &[u8], claimed: u8, preshared_key: [u8; 32]) -> Vec<u8> {
+    let Some(Message::Response(response)) = Message::parse(response) else { panic!("not a response") };
+    let preshared_key = SecretBytes::new(preshared_key);
+    let (state, _) = initiation(number);
+    let completed =
+        state.read_response(response, &identity(claimed), &preshared_key, ParametersBytes::default());
+    completed.expect("a genuine response").finish.as_bytes().to_vec()
+}
+
+/// A response to `init` that fails behind its mac, as whoever saw the init can make it.
+fn forged_response(genuine: &[u8], init: &[u8]) -> Vec<u8> {
+    let mut forged = genuine.to_vec();
+    forged[1140] ^= 1;
+    let mac = keyed_hash(&SecretBytes::new(hash(init)), &forged[..1220]);
+    forged[1220..].copy_from_slice(&mac[..8]);
+    forged
 }
 
 fn packet(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
@@ -228,4 +296,142 @@ fn a_removed_peer_is_deaf_and_dumb_at_once() {
     let finish = pair.recorded(7);
     deliver(&mut pair.server, finish, CLIENT, pair.now);
     assert!(drain(&mut pair.server).is_empty());
+}
+
+#[test]
+fn sixteen_finishes_that_fail_end_a_half_open_handshake_and_fifteen_do_not() {
+    let mut pair = Pair::connected();
+    let server = &mut pair.server;
+    for failures in [u32::from(MAX_FINISH_FAILURES) - 1, MAX_FINISH_FAILURES.into()] {
+        let response = response_to(server, initiation(failures).1, pair.now);
+        let bad = [finish(failures, &response, 1, [9; 32]), finish(failures, &response, 9, [0; 32])];
+        for finish in bad.iter().cycle().take(failures as usize) {
+            deliver(server, finish.clone(), STRANGER, pair.now);
+        }
+        assert!(drain(server).is_empty(), "failures are silent");
+        deliver(server, finish(failures, &response, 1, [0; 32]), CLIENT, pair.now);
+        let accepted = failures < MAX_FINISH_FAILURES.into();
+        assert_eq!(drain(server).len(), usize::from(accepted), "after {failures} failures");
+    }
+    assert_eq!(server.plane().drops().get(DropReason::UnknownIndex), 1);
+}
+
+#[test]
+fn any_number_of_damaged_finishes_leaves_a_half_open_handshake_alone() {
+    let mut pair = Pair::connected();
+    let response = response_to(&mut pair.server, initiation(7).1, pair.now);
+    let genuine = finish(7, &response, 1, [0; 32]);
+    for at in [2, 3, 8, 119].repeat(20) {
+        let mut damaged = genuine.clone();
+        damaged[at] ^= 1;
+        deliver(&mut pair.server, damaged, STRANGER, pair.now);
+    }
+    assert!(drain(&mut pair.server).is_empty());
+    deliver(&mut pair.server, genuine, CLIENT, pair.now);
+    assert_eq!(drain(&mut pair.server).len(), 1, "the confirmation");
+}
+
+#[test]
+fn data_held_for_all_unfinished_handshakes_together_is_bounded() {
+    const SIZE: usize = 8192; // 128 of these are all that is held
+    let mut pair = Pair::connected();
+    let mut hold = |number, now| {
+        let response = response_to(&mut pair.server, initiation(number).1, now);
+        let mut early = vec![0; SIZE];
+        early[0] = 4;
+        early[4..8].copy_from_slice(&response[4..8]);
+        for _ in 0..MAX_STAGED_PACKETS {
+            deliver(&mut pair.server, early.clone(), STRANGER, now);
+        }
+        pair.server.plane().drops().get(DropReason::Full)
+    };
+    assert_eq!(hold(1, pair.now), 0);
+    assert_eq!(hold(2, pair.now), MAX_STAGED_PACKETS as u64, "the first one took all the room");
+    pair.now += Duration::from_secs(6);
+    assert_eq!(hold(3, pair.now), MAX_STAGED_PACKETS as u64, "what is forgotten takes no room");
+}
+
+#[test]
+fn a_session_past_its_time_opens_nothing_even_if_no_timer_has_run() {
+    let mut pair = Pair::connected();
+    pair.client_sends();
+    pair.client_sends();
+    let data = drain(&mut pair.client);
+    let just_before = pair.now + REJECT_AFTER_TIME.saturating_sub(Duration::from_millis(1));
+    let end = pair.now + REJECT_AFTER_TIME;
+    assert_eq!(deliver(&mut pair.server, data[0].datagram.clone(), CLIENT, just_before).local.len(), 1);
+    let inbound = deliver(&mut pair.server, data[1].datagram.clone(), STRANGER, end);
+    assert!(inbound.local.is_empty() && inbound.attention.is_empty());
+    assert_eq!(pair.server.plane().drops().get(DropReason::Expired), 1);
+    assert_eq!(pair.endpoint_at_server(), Some(address(CLIENT)));
+}
+
+#[test]
+fn a_packet_is_delivered_without_the_protocol_byte_before_and_the_padding_behind_it() {
+    let mut pair = Pair::connected();
+    let plain = packet([10, 0, 0, 1], [10, 0, 0, 2]);
+    let explicit = [&[4], plain.as_slice()].concat();
+    let padded = [plain.as_slice(), &[0; 13]].concat();
+    let both = [explicit.as_slice(), &[0xff; 3]].concat();
+    for payload in [&plain, &explicit, &padded, &both] {
+        assert_eq!(pair.opened_of(payload, CLIENT), std::slice::from_ref(&plain));
+    }
+}
+
+#[test]
+fn reserved_payloads_are_dropped_and_the_message_is_authentic_all_the_same() {
+    let mut pair = Pair::connected();
+    let reserved = [0, 1, 3, 5, 6, 17, 0x3f, 0x44, 0x50, 0x5f, 0x70, 64, 68, 128, 255];
+    for first in reserved {
+        let mut payload = packet([10, 0, 0, 1], [10, 0, 0, 2]);
+        payload[0] = first;
+        assert!(pair.opened_of(&payload, SERVER_ELSEWHERE).is_empty(), "{first:#x}");
+    }
+    assert!(pair.opened_of(&[4], CLIENT).is_empty(), "nothing behind the protocol byte");
+    assert!(pair.opened_of(&[4, 4], STRANGER).is_empty(), "a second protocol byte");
+    assert_eq!(pair.server.plane().drops().get(DropReason::BadPayload), reserved.len() as u64 + 2);
+    assert_eq!(pair.endpoint_at_server(), Some(address(STRANGER)), "the client was there");
+}
+
+#[test]
+fn a_packet_of_a_peer_for_itself_is_not_sent_back_to_it() {
+    let mut pair = Pair::connected();
+    let to_itself = packet([10, 0, 0, 1], [10, 0, 0, 1]);
+    assert_eq!(pair.opened_of(&to_itself, CLIENT), [to_itself]);
+}
+
+#[test]
+fn forged_responses_do_not_draw_inits_faster_than_usual() {
+    let now = Instant::now();
+    let (mut client, mut server) = (device(1, Forwarding::Off, now), device(2, Forwarding::Off, now));
+    add_server(&mut client, now);
+    let init = drain(&mut client).pop().expect("an init").datagram;
+    let genuine = response_to(&mut server, init.clone(), now);
+    let forged = forged_response(&genuine, &init);
+    for _ in 0..MAX_RESPONSE_FAILURES {
+        deliver(&mut client, forged.clone(), STRANGER, now);
+    }
+    deliver(&mut client, genuine, SERVER, now);
+    assert_eq!(client.plane().drops().get(DropReason::UnknownIndex), 1, "the handshake was given up");
+    assert!(drain(&mut client).is_empty());
+    let again = client.poll_timeout().expect("it begins anew");
+    assert_eq!(again, now + REKEY_TIMEOUT);
+    client.handle_timeout(again);
+    let next = drain(&mut client).pop().expect("an init").datagram;
+    assert_eq!(next[0], 5);
+    assert_ne!(next[8..40], init[8..40], "with keys of its own");
+}
+
+#[test]
+fn the_endpoint_follows_an_accepted_response_and_no_refused_one() {
+    let now = Instant::now();
+    let (mut client, mut server) = (device(1, Forwarding::Off, now), device(2, Forwarding::Off, now));
+    add_server(&mut client, now);
+    let init = drain(&mut client).pop().expect("an init").datagram;
+    let genuine = response_to(&mut server, init.clone(), now);
+    deliver(&mut client, forged_response(&genuine, &init), STRANGER, now);
+    assert_eq!(client.peer_status(now)[0].endpoint, Some(address(SERVER)));
+    deliver(&mut client, genuine, SERVER_ELSEWHERE, now);
+    assert_eq!(client.peer_status(now)[0].endpoint, Some(address(SERVER_ELSEWHERE)));
+    assert_eq!(drain(&mut client)[0].endpoint.remote, address(SERVER_ELSEWHERE));
 }

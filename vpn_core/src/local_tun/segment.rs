@@ -247,7 +247,15 @@ mod tests {
 
     #[test]
     fn a_partial_checksum_is_completed() {
-        for spec in [Spec::tcp(99), Spec::udp(98), Spec { v6: true, ..Spec::udp(97) }] {
+        for spec in [
+            Spec::tcp(99),
+            Spec::udp(98),
+            Spec { v6: true, ..Spec::udp(97) },
+            // Only UDP has another form for zero, which would mean "none".
+            Spec::tcp(98).with_a_checksum_of_zero(),
+            Spec::udp(98).with_a_checksum_of_zero(),
+            Spec { v6: true, ..Spec::udp(98) }.with_a_checksum_of_zero(),
+        ] {
             let whole = spec.build();
             let layout = Layout::parse(&whole).expect("sound");
             let field = layout.l4_start + layout.l4.checksum_offset();
@@ -262,6 +270,29 @@ mod tests {
             };
             assert_eq!(split(frame(&header, &partial)), std::slice::from_ref(&whole));
         }
+    }
+
+    #[test]
+    fn udp_checksum_that_comes_out_as_zero_is_written_in_its_other_form() {
+        for v6 in [false, true] {
+            let whole = Spec { v6, ..Spec::udp(98) }.with_a_checksum_of_zero().build();
+            let at = if v6 { 46 } else { 26 };
+            assert_eq!(whole[at..at + 2], [0xff, 0xff]);
+            assert_eq!(split(frame(&gso(GSO_UDP_L4, 98), &whole)), [whole]);
+        }
+    }
+
+    #[test]
+    fn udp_without_checksum_over_ipv4_has_none_in_its_segments_either() {
+        let mut whole = Spec::udp(250).build();
+        whole[26..28].fill(0);
+        let packets = split(frame(&gso(GSO_UDP_L4, 100), &whole));
+        assert_eq!(packets.len(), 3);
+        assert!(packets.iter().all(|packet| packet[26..28] == [0, 0]));
+        let mut whole = Spec { v6: true, ..Spec::udp(250) }.build();
+        whole[46..48].fill(0);
+        let packets = split(frame(&gso(GSO_UDP_L4, 100), &whole));
+        assert!(packets.iter().all(|packet| is_sound(packet)), "IPv6 does not know that");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) struct Spec {
     pub(super) id: u16,
     pub(super) df: bool,
     pub(super) sequence: u32,
+    pub(super) acknowledgement: u32,
     pub(super) flags: u8,
     pub(super) window: u16,
     /// TCP options, a multiple of 4 bytes.
@@ -38,6 +39,7 @@ impl Spec {
             id: 7,
             df: false,
             sequence: 1000,
+            acknowledgement: 0x0909_0909,
             flags: 0x10,
             window: 500,
             options: [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8].to_vec(),
@@ -60,6 +62,17 @@ impl Spec {
         }
     }
 
+    /// The same packet with a payload for which the checksum comes out as zero. The payload has an even length.
+    pub(super) fn with_a_checksum_of_zero(mut self) -> Self {
+        let at = if self.v6 { 40 } else { 20 } + if self.udp { 6 } else { 16 };
+        let end = self.payload.len() - 2;
+        self.payload[end..].fill(0);
+        let checksum = self.build()[at..at + 2].to_vec();
+        // A sum and its complement add up to what the checksum field holds the complement of.
+        self.payload[end..].copy_from_slice(&checksum);
+        self
+    }
+
     pub(super) fn build(&self) -> Vec<u8> {
         let mut l4 = vec![0x30, self.flow, 0, 80];
         if self.udp {
@@ -67,7 +80,8 @@ impl Spec {
             l4.extend([0, 0]);
         } else {
             l4.extend(self.sequence.to_be_bytes());
-            l4.extend([9, 9, 9, 9, ((20 + self.options.len()) as u8 / 4) << 4, self.flags]);
+            l4.extend(self.acknowledgement.to_be_bytes());
+            l4.extend([((20 + self.options.len()) as u8 / 4) << 4, self.flags]);
             l4.extend(self.window.to_be_bytes());
             l4.extend([0, 0, 0, 0]);
             l4.extend(&self.options);

@@ -264,9 +264,10 @@ mod tests {
     #[test]
     fn packets_that_differ_in_more_than_their_place_are_not_merged() {
         type Change = fn(&mut Spec);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 14] = [
             ("gap", |spec| spec.sequence += 1),
             ("retransmission", |spec| spec.sequence -= 500),
+            ("acknowledgement", |spec| spec.acknowledgement += 1),
             ("window", |spec| spec.window += 1),
             ("fin", |spec| spec.flags |= 0x01),
             ("syn", |spec| spec.flags |= 0x02),

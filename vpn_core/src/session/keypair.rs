@@ -196,3 +196,40 @@ impl Keypair {
         self.rekey_wanted.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::SecretBytes, wire::hybrid::ParametersBytes};
+
+    fn responders(suite: Suite, now: Instant) -> Keypair {
+        let agreement = Agreement {
+            role: Role::Responder,
+            local_index: ReceiverIndex::new(1),
+            remote_index: ReceiverIndex::new(2),
+            sending: SecretBytes::new([1; 32]),
+            receiving: SecretBytes::new([2; 32]),
+            suite,
+            parameters: ParametersBytes::default(),
+        };
+        Keypair::new(&agreement, now)
+    }
+
+    #[test]
+    fn many_messages_ask_either_end_for_a_new_keypair_once_and_end_this_one_later() {
+        let now = Instant::now();
+        for (suite, rekey, reject) in [
+            (Suite::ChaCha20Poly1305, 1_u64 << 60, u64::MAX - (1 << 13)),
+            (Suite::Aes256Gcm, 1 << 32, (1 << 32) + (1 << 28)),
+        ] {
+            let keypair = responders(suite, now);
+            keypair.reserve((rekey - 1) as usize, now).expect("far from the limit");
+            assert!(!keypair.take_rekey_on_send(now));
+            keypair.reserve(1, now).expect("far from the limit");
+            assert!(keypair.take_rekey_on_send(now));
+            assert!(!keypair.take_rekey_on_send(now), "asks once");
+            keypair.reserve((reject - rekey) as usize, now).expect("up to the limit");
+            assert_eq!(keypair.reserve(1, now).expect_err("used up"), SealError::Expired);
+        }
+    }
+}

@@ -105,3 +105,73 @@ fn keeps_sending(current: &Session, new: &Session, we_are_lower: bool) -> bool {
     let lower_initiated_current = (current.keypair.role() == Role::Initiator) == we_are_lower;
     crossed && lower_initiated_current
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::SecretBytes,
+        handshake::Agreement,
+        symmetric::Suite,
+        tunnel::{IndexUse, SessionTable},
+        wire::hybrid::ParametersBytes,
+    };
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
+    use std::time::Duration;
+
+    /// Times are milliseconds after `base`.
+    fn session(role: Role, base: Instant, begun: u64, completed: u64) -> Session {
+        let table = Arc::new(SessionTable::default());
+        let lease = table.lease(IndexUse::HalfOpen, &mut ChaCha8Rng::seed_from_u64(begun));
+        let completed = base + Duration::from_millis(completed);
+        let agreement = Agreement {
+            role,
+            local_index: lease.index(),
+            remote_index: ReceiverIndex::new(1),
+            sending: SecretBytes::new([1; 32]),
+            receiving: SecretBytes::new([2; 32]),
+            suite: Suite::ChaCha20Poly1305,
+            parameters: ParametersBytes::default(),
+        };
+        let keypair = Arc::new(Keypair::new(&agreement, completed));
+        Session { keypair, lease, begun: base + Duration::from_millis(begun), completed, finish_hash: None }
+    }
+
+    #[test]
+    fn older_session_serves_only_after_handshakes_that_crossed_and_only_the_lower_keys_one() {
+        use Role::{Initiator, Responder};
+        let base = Instant::now();
+        for (own, other, we_are_lower) in [(Initiator, Responder, true), (Responder, Initiator, false)] {
+            for (why, role, begun, completed, lower, keeps) in [
+                ("crossed", other, 50, 150, we_are_lower, true),
+                ("the other key is lower", other, 50, 150, !we_are_lower, false),
+                ("the same role", own, 50, 150, we_are_lower, false),
+                ("overlapped by a moment", other, 99, 150, we_are_lower, true),
+                ("begun after the first was completed: a restart", other, 100, 150, we_are_lower, false),
+                ("5 s apart", other, 50, 5100, we_are_lower, true),
+                ("more than 5 s apart", other, 50, 5101, we_are_lower, false),
+            ] {
+                let mut slots = Slots::default();
+                slots.install(session(own, base, 0, 100), we_are_lower);
+                slots.install(session(role, base, begun, completed), lower);
+                let serves_since = slots.current.as_ref().expect("installed").begun;
+                assert_eq!(serves_since == base, keeps, "{why}");
+                assert_eq!(slots.previous.len(), 1, "both open what arrives");
+            }
+        }
+    }
+
+    #[test]
+    fn unconfirmed_session_seals_only_when_there_is_no_current_one_that_is_valid() {
+        let base = Instant::now();
+        let slots = Slots {
+            current: Some(session(Role::Responder, base, 0, 0)),
+            next: Some(session(Role::Initiator, base, 1000, 1000)),
+            ..Slots::default()
+        };
+        let begun_at = |now| slots.sending(now).map(|session| session.begun - base);
+        assert_eq!(begun_at(base + Duration::from_secs(2)), Some(Duration::ZERO));
+        assert_eq!(begun_at(base + REJECT_AFTER_TIME), Some(Duration::from_secs(1)));
+        assert_eq!(begun_at(base + REJECT_AFTER_TIME + Duration::from_secs(1)), None);
+    }
+}

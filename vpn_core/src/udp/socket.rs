@@ -384,3 +384,30 @@ fn bind_error(listen: SocketAddr, source: io::Error) -> UdpError {
 fn system(step: &'static str, listen: SocketAddr) -> impl FnOnce(io::Error) -> UdpError {
     move |source| UdpError::System { step, listen, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segmentation_is_given_up_where_it_cannot_work_and_only_there() {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        for (errno, has_worked, sends_singly, gives_up) in [
+            (libc::EIO, true, true, true),
+            (libc::EIO, false, true, true),
+            (libc::EOPNOTSUPP, true, true, true),
+            (libc::EINVAL, false, true, true),
+            (libc::EINVAL, true, true, false),
+            (libc::EMSGSIZE, false, true, false),
+            (libc::ENETUNREACH, false, false, false),
+            (libc::EPERM, true, false, false),
+        ] {
+            let socket = UdpSocket::bind(&UdpConfig::new(listen)).expect("a port is free");
+            socket.gso.store(true, Ordering::Relaxed);
+            socket.gso_has_worked.store(has_worked, Ordering::Relaxed);
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(socket.is_about_gso(&error), sends_singly, "{error}");
+            assert_eq!(!socket.gso(), gives_up, "{error}");
+        }
+    }
+}

@@ -412,6 +412,21 @@ fn sixteen_responses_of_somebody_who_saw_the_init_end_it_and_fifteen_do_not() {
 }
 
 #[test]
+fn response_to_another_index_is_dropped_and_not_counted() {
+    let mut world = World::new();
+    let (mut state, init) = world.start();
+    let (genuine, _) = world.answer(&init).expect("a genuine init");
+    let mut misdirected = genuine.clone();
+    misdirected.receiver = ReceiverIndex::new(0x1112);
+    remac_response(&mut misdirected, &init);
+    for _ in 0..=MAX_RESPONSE_FAILURES {
+        let rejected = world.read(state, &misdirected).expect_err("not ours");
+        state = *rejected.state.expect("not counted");
+    }
+    assert!(world.read(state, &genuine).is_ok());
+}
+
+#[test]
 fn finishes_whose_first_block_does_not_open_are_not_counted() {
     let mut world = World::new();
     let (half_open, completed) = world.finish();

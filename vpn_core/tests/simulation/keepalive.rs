@@ -75,3 +75,15 @@ fn persistent_keepalive_of_zero_is_none() {
     net.run_for(secs(1000));
     assert!(net.capture.is_empty());
 }
+
+#[test]
+fn receiver_that_answered_in_time_sends_no_keepalive_beside() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(1));
+    net.capture.clear();
+    net.send(0, 1);
+    net.run_for(secs(5));
+    net.send(1, 0);
+    net.run_for(secs(60));
+    assert_eq!((net.sent(0, Kind::Empty), net.sent(1, Kind::Empty)), (1, 0));
+}

@@ -121,3 +121,43 @@ fn traffic_resuming_just_before_or_after_expiry_is_not_lost() {
         }
     }
 }
+
+#[test]
+fn initiator_rekeys_with_the_first_packet_after_120_seconds_and_not_before() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(millis(119_900));
+    net.send(0, 1);
+    net.run_for(millis(300));
+    assert_eq!(net.sent(0, Kind::Init), 1);
+    net.send(0, 1);
+    assert_eq!(net.sent(0, Kind::Init), 2);
+}
+
+#[test]
+fn packet_received_so_late_that_the_keepalive_would_be_too_late_makes_the_initiator_rekey() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(164));
+    net.send(1, 0);
+    net.run_for(millis(500));
+    assert_eq!(net.sent(0, Kind::Init), 1, "the keepalive will do it");
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(172));
+    net.send(1, 0);
+    net.run_for(millis(500));
+    assert_eq!(net.sent(0, Kind::Init), 2);
+    let key = net.key(1);
+    assert_eq!(net.nodes[0].status_of(key, net.now).handshakes, 2);
+}
+
+#[test]
+fn data_goes_on_over_the_old_keypair_until_the_new_one_is_confirmed() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(121));
+    net.rule(|wire| wire.kind != Kind::Finish);
+    net.send(0, 1);
+    net.run_for(secs(1));
+    assert!(net.sent(0, Kind::Finish) > 1, "the gateway does not have the new keypair");
+    let numbers = net.send_many(0, 1, 5);
+    net.run_for(millis(50));
+    assert_eq!(net.delivered(&numbers), 5);
+}
