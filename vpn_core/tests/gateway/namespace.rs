@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::UdpSocket,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command},
     time::Duration,
@@ -20,6 +21,8 @@ pub(crate) fn inside(name: &str, hidden: &[&str]) -> bool {
     }
     let possible = Command::new("unshare").args(["--net", "--mount", "true"]).status();
     if !possible.is_ok_and(|status| status.success()) {
+        let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        assert!(!is_root, "{name}: cannot make namespaces, although root");
         println!("{name}: skipped, cannot make namespaces here");
         return false;
     }
@@ -29,14 +32,16 @@ pub(crate) fn inside(name: &str, hidden: &[&str]) -> bool {
     }
     // A /run of its own, so that `ip netns add` leaves no names on the host.
     let script = format!("mount -t tmpfs tmpfs /run && {hide} ip link set lo up && exec \"$0\" \"$@\"");
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .args(["--net", "--mount", "sh", "-c", &script])
         .arg(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success(), "{name} failed inside its namespace");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{name} failed inside its namespace:\n{stdout}\n{stderr}");
     false
 }
 
