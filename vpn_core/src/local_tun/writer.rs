@@ -350,11 +350,19 @@ mod tests {
         packets[1][6] |= 0x20;
         let (frames, _) = write(&mut TunWriter::new(), &packets);
         assert_eq!(frames.iter().map(|frame| frame[10..].to_vec()).collect::<Vec<_>>(), packets);
+        // Two that would make a run, and a fragment of their hosts between them.
+        let mut packets = build(&run_of(Spec::tcp(500), &[500]));
+        packets.insert(1, packets[0].clone());
+        packets[1][6] |= 0x20;
+        let (frames, _) = write(&mut TunWriter::new(), &packets);
+        assert_eq!(frames.iter().map(|frame| frame[10..].to_vec()).collect::<Vec<_>>(), packets);
     }
 
     #[test]
     fn udp_without_a_checksum_does_not_gain_one() {
-        let mut packets = build(&run_of(Spec::udp(500), &[500]));
+        // Also where zero would be the right checksum.
+        let specs = run_of(Spec::udp(500), &[500]).into_iter().map(Spec::with_a_checksum_of_zero);
+        let mut packets = build(&specs.collect::<Vec<_>>());
         for packet in &mut packets {
             packet[26..28].fill(0);
         }

@@ -114,3 +114,14 @@ fn crossing_handshakes_leave_both_ends_on_the_same_session() {
         );
     }
 }
+
+#[test]
+fn session_that_the_peer_made_meanwhile_ends_the_own_attempts() {
+    let mut net = Network::two_sites();
+    net.rule(|wire| wire.kind != Kind::Init || wire.sender == 1);
+    net.send(0, 1);
+    net.run_for(secs(1));
+    net.send(1, 0);
+    net.run_for(secs(20));
+    assert_eq!((net.sent(0, Kind::Init), net.sent(1, Kind::Init)), (1, 1));
+}

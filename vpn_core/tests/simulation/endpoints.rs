@@ -149,3 +149,21 @@ fn newly_resolved_addresses_are_tried_from_the_first() {
 fn is_established(event: &vpn_core::tunnel::Event) -> bool {
     matches!(event, vpn_core::tunnel::Event::SessionEstablished { .. })
 }
+
+#[test]
+fn endpoint_that_answers_and_does_not_confirm_is_not_left() {
+    let mut net = Network::client_and_gateway();
+    let good = net.nodes[1].address;
+    let other = SocketAddr::from(([203, 0, 113, 1], 1));
+    let peering = Peering { endpoints: vec![good, other], stay_connected: true, ..net.peering(1) };
+    net.nodes[0].peerings.clear();
+    net.nodes[0].set_peer(peering, net.now);
+    let client = net.key(0);
+    assert!(net.nodes[1].device.remove_peer(&client));
+    net.restart(0);
+    net.capture.clear();
+    net.run_for(secs(40));
+    let inits = net.captured(Kind::Init);
+    assert!(inits.len() > 4);
+    assert!(inits.iter().all(|wire| wire.to == good), "another address would not make it accept us");
+}

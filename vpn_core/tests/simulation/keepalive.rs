@@ -87,3 +87,29 @@ fn receiver_that_answered_in_time_sends_no_keepalive_beside() {
     net.run_for(secs(60));
     assert_eq!((net.sent(0, Kind::Empty), net.sent(1, Kind::Empty)), (1, 0));
 }
+
+#[test]
+fn what_is_received_postpones_the_persistent_keepalive() {
+    let mut net = Network::client_and_gateway();
+    let peering = Peering { persistent_keepalive: Some(secs(25)), stay_connected: true, ..net.peering(1) };
+    net.nodes[0].set_peer(peering, net.now);
+    net.run_for(secs(1));
+    net.capture.clear();
+    net.send(0, 1);
+    net.run_for(secs(34));
+    assert_eq!((net.sent(0, Kind::Empty), net.sent(1, Kind::Empty)), (0, 1), "the answer came after 10 s");
+    net.run_for(secs(2));
+    assert_eq!(net.sent(0, Kind::Empty), 1);
+}
+
+#[test]
+fn idle_client_is_connected_again_as_soon_as_its_session_expired() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(182));
+    let key = net.key(1);
+    let status = net.nodes[0].status_of(key, net.now);
+    assert_eq!((status.state, status.handshakes), (PeerState::Up, 2));
+    let number = net.send(1, 0);
+    net.run_for(millis(30));
+    assert!(net.is_delivered(number), "the gateway reaches it without a handshake");
+}
