@@ -26,7 +26,7 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    /// A transport counter that was seen before or lies behind the window.
+    /// A transport counter that was seen before or lies behind the window, or an initiation that is not a new one.
     Replay => "replay",
     /// A handshake message whose mac is not made by somebody who knows us.
     BadMac => "bad_mac",

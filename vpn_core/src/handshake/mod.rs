@@ -1,7 +1,9 @@
 //! Layer 2: key agreement. Handshake states are consumed as they advance; nothing here performs I/O, reads a clock
 //! or draws randomness of its own.
 
+mod block;
 pub mod hybrid;
+pub mod wireguard;
 
 use crate::{
     base::{DropReason, ReceiverIndex, SecretBytes},
@@ -19,11 +21,11 @@ pub enum HandshakeError {
     /// The sender does not know our identity, our network key or our init.
     #[error("wrong mac")]
     BadMac,
-    /// The sender broke the rules on flags or suites, or sent a second cookie reply.
+    /// The sender broke the rules on flags or suites, or sent a cookie reply that nothing asked for.
     #[error("flags or suites that were not offered")]
     NotOffered,
     /// The sender's X25519 or ML-KEM key is invalid.
-    #[error("invalid ephemeral key")]
+    #[error("invalid key")]
     BadKey,
     /// A sealed block does not open: forged, damaged, or made with another preshared key.
     #[error("a sealed block does not open")]
@@ -34,6 +36,12 @@ pub enum HandshakeError {
     /// The message names an index that this state does not have.
     #[error("unknown index")]
     UnknownIndex,
+    /// An initiation that is not newer than one before it: replayed, or the peer's clock went back.
+    #[error("timestamp not newer than one before")]
+    Replayed,
+    /// The peer initiates more often than anybody needs.
+    #[error("too many initiations")]
+    TooFrequent,
     /// The handshake has seen as many failed messages as it tolerates.
     #[error("too many failed messages")]
     Exhausted,
@@ -44,6 +52,8 @@ impl From<HandshakeError> for DropReason {
         match error {
             HandshakeError::BadMac => Self::BadMac,
             HandshakeError::UnknownIndex => Self::UnknownIndex,
+            HandshakeError::Replayed => Self::Replay,
+            HandshakeError::TooFrequent => Self::RateLimited,
             HandshakeError::NotOffered
             | HandshakeError::BadKey
             | HandshakeError::BadSeal
@@ -62,9 +72,20 @@ pub enum Role {
     Responder,
 }
 
+/// A kind of handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// The hybrid handshake.
+    Hybrid,
+    /// WireGuard's.
+    Wireguard,
+}
+
 /// What a completed handshake yields: everything that a keypair needs.
 #[derive(Debug)]
 pub struct Agreement {
+    /// Which handshake made it.
+    pub protocol: Protocol,
     /// Our role in the handshake.
     pub role: Role,
     /// The index under which we receive.

@@ -200,10 +200,11 @@ impl Keypair {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::SecretBytes, wire::hybrid::ParametersBytes};
+    use crate::{base::SecretBytes, handshake::Protocol, wire::hybrid::ParametersBytes};
 
     fn responders(suite: Suite, now: Instant) -> Keypair {
         let agreement = Agreement {
+            protocol: Protocol::Hybrid,
             role: Role::Responder,
             local_index: ReceiverIndex::new(1),
             remote_index: ReceiverIndex::new(2),

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::{
         base::SecretBytes,
-        handshake::Agreement,
+        handshake::{Agreement, Protocol},
         symmetric::Suite,
         tunnel::{IndexUse, SessionTable},
         wire::hybrid::ParametersBytes,
@@ -125,6 +125,7 @@ mod tests {
         let lease = table.lease(IndexUse::HalfOpen, &mut ChaCha8Rng::seed_from_u64(begun));
         let completed = base + Duration::from_millis(completed);
         let agreement = Agreement {
+            protocol: Protocol::Hybrid,
             role,
             local_index: lease.index(),
             remote_index: ReceiverIndex::new(1),

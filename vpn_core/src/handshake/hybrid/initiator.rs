@@ -10,7 +10,7 @@ use super::{
 use crate::{
     asymmetric::{DecapsulationKey, Identity, PublicKey, X25519PublicKey, X25519SecretKey},
     base::ReceiverIndex,
-    handshake::{Agreement, HandshakeError, PresharedKey, Role},
+    handshake::{Agreement, HandshakeError, PresharedKey, Protocol, Role},
     symmetric::{Hash, Suite},
     wire::hybrid::{
         CookieReply, FLAG_COOKIE, Finish, Header, Init, MAC_SIZE, ParametersBytes, Response, SuiteSet,
@@ -190,6 +190,7 @@ impl Initiation {
         let finish = make_finish(&mut transcript, response, identity, preshared_key, parameters);
         let (sending, receiving) = transcript.transport_keys();
         let agreement = Agreement {
+            protocol: Protocol::Hybrid,
             role: Role::Initiator,
             local_index: self.init.sender,
             remote_index: response.sender,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     asymmetric::{Identity, PublicKey, X25519PublicKey, X25519SecretKey, encapsulate},
     base::{ReceiverIndex, SecretBytes},
-    handshake::{Agreement, HandshakeError, PresharedKey, Role},
+    handshake::{Agreement, HandshakeError, PresharedKey, Protocol, Role},
     symmetric::Suite,
     wire::hybrid::{
         Finish, Header, MAC_SIZE, ParametersBytes, Response, SuiteSet, TYPE_RESPONSE, without_mac,
@@ -169,6 +169,7 @@ impl ClaimedIdentity {
         let parameters: ParametersBytes = zerocopy::transmute!(parameters?);
         let (receiving, sending) = self.transcript.transport_keys();
         Ok(Agreement {
+            protocol: Protocol::Hybrid,
             role: Role::Responder,
             local_index: half_open.local_index,
             remote_index: half_open.remote_index,

@@ -4,8 +4,11 @@ use super::{NetworkKey, PROTOCOL};
 use crate::{
     asymmetric::PublicKey,
     base::SecretBytes,
-    handshake::HandshakeError,
-    symmetric::{AeadKey, Hash, Suite, TAG_SIZE, hash, hash_parts, keyed_hash_64},
+    handshake::{
+        HandshakeError,
+        block::{open_block, seal_block},
+    },
+    symmetric::{Hash, hash, hash_parts, keyed_hash_64},
 };
 
 /// `h` and `ck` of protocol.md 3.2.
@@ -47,9 +50,7 @@ impl Transcript {
 
     /// Encrypts all but the last 16 bytes of `block` in place, writes the tag there, and mixes the ciphertext.
     pub(super) fn seal(&mut self, key: &SecretBytes<32>, block: &mut [u8]) {
-        let split = block.len() - TAG_SIZE;
-        let (text, tag) = block.split_at_mut(split);
-        tag.copy_from_slice(&AeadKey::new(Suite::ChaCha20Poly1305, key).seal_in_place(0, &self.h, text));
+        seal_block(key, &self.h, block);
         self.mix_hash(block);
     }
 
@@ -59,12 +60,7 @@ impl Transcript {
         key: &SecretBytes<32>,
         block: &[u8; SEALED],
     ) -> Result<[u8; PLAIN], HandshakeError> {
-        const { assert!(SEALED == PLAIN + TAG_SIZE) };
-        let mut copy = *block;
-        let plain = AeadKey::new(Suite::ChaCha20Poly1305, key)
-            .open_in_place(0, &self.h, &mut copy)
-            .map_err(|_| HandshakeError::BadSeal)?;
-        let plain = (*plain).try_into().expect("the text is the block without its tag");
+        let plain = open_block(key, &self.h, block)?;
         self.mix_hash(block);
         Ok(plain)
     }
