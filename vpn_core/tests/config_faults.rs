@@ -9,7 +9,8 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, PublicKey},
     base::{SecretBytes, encode_key},
-    config::{Config, ConfigError, Egress, Handshake, Role, Routes},
+    config::{Config, ConfigError, Egress, Role, Routes},
+    handshake::Protocol,
 };
 
 fn public(number: u8) -> PublicKey {
@@ -95,7 +96,7 @@ fn the_documented_example_is_read_in_full() {
     assert!(alice.preshared_key.as_ref().expect("a key").ct_eq(&SecretBytes::new([9; 32])));
     assert_eq!(alice.endpoints.len(), 2);
     assert_eq!(alice.persistent_keepalive, Some(Duration::from_secs(25)));
-    assert_eq!((alice.handshake, alice.enabled), (Handshake::Hybrid, true));
+    assert_eq!((alice.public_key.protocol(), alice.enabled), (Protocol::Hybrid, true));
     // 2027-02-01T00:00:00Z: the last day is admitted as a whole.
     assert_eq!(alice.expires_at(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_801_440_000)));
     assert_eq!(config.peer("p3").expect("from peers.d").file, folder.path("peers.d/bob.toml"));
@@ -142,7 +143,6 @@ fn faults_of_a_peer_are_told_with_line_and_remedy() {
     let cases: &[(&str, &[&str])] = &[
         ("endpoint = \"vpn.example.org\"", &["has no port", "vpn.example.org:51820"]),
         ("endpoint = \"::1\"", &["[::1]:51820"]),
-        ("handshake = \"wireguard\"", &["not supported yet by this version"]),
         ("handshake = \"noise\"", &["\"hybrid\" or \"wireguard\""]),
         ("expires = 2026-02-30", &["syntax"]),
         ("expires = \"soon\"", &["2027-01-31"]),

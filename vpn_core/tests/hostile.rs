@@ -11,8 +11,10 @@ use vpn_core::{
     asymmetric::Identity,
     base::{DropReason, Endpoint, ReceiverIndex, SecretBytes},
     device::{Device, DeviceSettings, Forwarding, Inbound},
-    handshake::hybrid::{Initiation, InitiatorSettings, MAX_FINISH_FAILURES, MAX_RESPONSE_FAILURES},
-    session::{REJECT_AFTER_TIME, REKEY_TIMEOUT},
+    handshake::hybrid::{
+        Initiation, InitiatorSettings, LocalNode, MAX_FINISH_FAILURES, MAX_RESPONSE_FAILURES,
+    },
+    session::{REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT},
     symmetric::{hash, keyed_hash},
     tunnel::{MAX_STAGED_PACKETS, PeerSettings, PeerState, Transmit},
     wire::hybrid::{Message, ParametersBytes, SuiteSet},
@@ -35,10 +37,16 @@ fn identity(number: u8) -> Identity {
 
 fn device(number: u8, forwarding: Forwarding, now: Instant) -> Device {
     let settings = DeviceSettings {
-        identity: identity(number),
-        network_keys: Vec::new(),
-        suites: SuiteSet::CHACHA20_POLY1305,
-        parameters: ParametersBytes::default(),
+        hybrid: Some(LocalNode {
+            identity: identity(number),
+            network_keys: Vec::new(),
+            suites: SuiteSet::CHACHA20_POLY1305,
+            parameters: ParametersBytes::default(),
+        }),
+        wireguard: None,
+        unix_time: Duration::ZERO,
+        mtu: 1420,
+        rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
         forwarding,
     };
@@ -139,7 +147,7 @@ fn open(device: &Device, datagram: &mut [u8], from: &str, now: Instant) -> Inbou
 
 fn peer(number: u8, endpoints: Vec<SocketAddr>) -> PeerSettings {
     PeerSettings {
-        public_key: identity(number).public_key(),
+        key: identity(number).public_key().into(),
         preshared_key: SecretBytes::ZERO,
         stay_connected: !endpoints.is_empty(),
         endpoints,
@@ -288,7 +296,7 @@ fn a_removed_peer_is_deaf_and_dumb_at_once() {
     let data = drain(&mut pair.client).pop().expect("a packet").datagram;
     let plane = pair.server.plane();
     let routed = plane.routes().allowed_ips.lookup([10, 0, 0, 1].into()).cloned().expect("routed");
-    assert!(pair.server.remove_peer(&identity(1).public_key()));
+    assert!(pair.server.remove_peer(&identity(1).public_key().into()));
     // Even before the routes are published anew.
     assert!(routed.outlet().is_err(), "nothing is sealed for it");
     assert!(deliver(&mut pair.server, data, CLIENT, pair.now).local.is_empty());

@@ -107,11 +107,11 @@ fn an_added_client_and_the_server_know_each_other() {
         let path = server.path(&format!("{name}.toml"));
         let theirs = Config::load(&path, Role::Client, SystemTime::now()).expect("valid");
         let peer = ours.peer(name).expect("added");
-        assert_eq!(peer.public_key, theirs.interface.identity.public_key());
+        assert_eq!(peer.public_key, theirs.interface.identity.public_key().into());
         assert_eq!(peer.allowed_ips[0].to_string(), address);
         assert_eq!(peer.allowed_ips, theirs.interface.addresses);
         let [hub] = theirs.peers.as_slice() else { panic!("one peer") };
-        assert_eq!(hub.public_key, ours.interface.identity.public_key());
+        assert_eq!(hub.public_key, ours.interface.identity.public_key().into());
         let keys = (peer.preshared_key.as_ref().expect("a key"), hub.preshared_key.as_ref().expect("a key"));
         assert!(keys.0.ct_eq(keys.1));
         assert_eq!(hub.endpoints[0].to_string(), "vpn.example.org:51820");

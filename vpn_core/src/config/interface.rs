@@ -7,9 +7,10 @@ use super::{
     table::{Source, Table, Value},
 };
 use crate::{
-    asymmetric::{Identity, X25519SecretKey},
+    asymmetric::{Identity, X25519PublicKey, X25519SecretKey},
     base::SecretBytes,
     gateway::Egress,
+    handshake::{PeerKey, Protocol},
     wire::ip::IPV6_MIN_MTU,
 };
 use ipnet::IpNet;
@@ -40,9 +41,24 @@ pub struct InterfaceConfig {
     /// What strangers must know before a responder works for them.
     pub network_key: Option<SecretBytes<32>>,
     /// The X25519 key that WireGuard peers know this node by.
-    pub wireguard_key: Option<X25519SecretKey>,
+    pub wireguard_key: Option<SecretBytes<32>>,
     /// Whether routes for allowed IPs are installed.
     pub routes: Routes,
+}
+
+impl InterfaceConfig {
+    /// The public key that WireGuard peers know this node by.
+    pub fn wireguard_public_key(&self) -> Option<X25519PublicKey> {
+        self.wireguard_key.as_ref().map(|key| X25519SecretKey::new(key).public_key())
+    }
+
+    /// The public key that peers of `protocol` know this node by; `None` where it has none of that kind.
+    pub fn own_key(&self, protocol: Protocol) -> Option<PeerKey> {
+        match protocol {
+            Protocol::Hybrid => Some(self.identity.public_key().into()),
+            Protocol::Wireguard => self.wireguard_public_key().map(PeerKey::from),
+        }
+    }
 }
 
 /// Who looks after the routing table.
@@ -83,13 +99,7 @@ pub(super) fn read_interface<'t>(
     let mtu = read_mtu(source, table.take("mtu"), &addresses);
     let dns = read_dns(source, table.take("dns"), role);
     let network_key = take_secret(source, &mut table, "network_key", "network_key_file");
-    let wireguard_span = table.span().clone();
     let wireguard_key = take_secret(source, &mut table, "wireguard_key", "wireguard_key_file");
-    if matches!(wireguard_key, Ok(Some(_))) {
-        let complaint =
-            Complaint::new("WireGuard peers are not supported yet by this version", "the key is not used");
-        source.warning(&wireguard_span, complaint);
-    }
     let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
     refuse_kill_switch(source, table.take("kill_switch"));
     table.finish(source);
@@ -101,7 +111,7 @@ pub(super) fn read_interface<'t>(
         mtu: mtu?,
         dns,
         network_key: network_key.ok()?.map(|secret| secret.key),
-        wireguard_key: wireguard_key.ok()?.map(|secret| X25519SecretKey::new(&secret.key)),
+        wireguard_key: wireguard_key.ok()?.map(|secret| secret.key),
         routes: routes?,
     })
 }

@@ -187,7 +187,9 @@ fn check_peers(interface: Option<&InterfaceConfig>, findings: &mut Findings, now
             let remedy = "each peer has a key of its own; remove one of the two";
             faults.push(Complaint::new(message, remedy).at(&peer.file, Some(read.public_key_at)));
         }
-        if interface.is_some_and(|interface| interface.identity.public_key() == peer.public_key) {
+        if interface
+            .is_some_and(|interface| interface.own_key(peer.public_key.protocol()) == Some(peer.public_key))
+        {
             let remedy = "put the other node's public key here";
             let complaint = Complaint::new("this is the public key of this node itself", remedy);
             faults.push(complaint.at(&peer.file, Some(read.public_key_at)));

@@ -22,7 +22,7 @@ pub use interface::{DEFAULT_MTU, GatewayConfig, InterfaceConfig, Routes};
 pub use load::PEERS_FOLDER;
 pub use names::{EndpointName, NameError, PeerName};
 pub use new_files::{NewFileError, NewFiles};
-pub use peer::{Handshake, PeerConfig};
+pub use peer::PeerConfig;
 pub use write::{ClientFile, ClientIdentity, PeerFile, ServerFile};
 
 use std::{path::Path, path::PathBuf, time::SystemTime};

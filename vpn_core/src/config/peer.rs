@@ -7,8 +7,9 @@ use super::{
     table::{Source, Table, Value},
 };
 use crate::{
-    asymmetric::PublicKey,
-    base::{KeyTextError, SecretBytes},
+    asymmetric::{PublicKey, X25519PublicKey},
+    base::{KeyTextError, SecretBytes, decode_key},
+    handshake::{PeerKey, Protocol},
 };
 use ipnet::IpNet;
 use jiff::civil::Date;
@@ -24,8 +25,8 @@ use std::{
 pub struct PeerConfig {
     /// What people call it; unique.
     pub name: PeerName,
-    /// Who it is; unique.
-    pub public_key: PublicKey,
+    /// Who it is, and thereby which handshake it speaks; unique.
+    pub public_key: PeerKey,
     /// A secret shared with this peer only.
     pub preshared_key: Option<SecretBytes<32>>,
     /// The file that the preshared key came from, when it was not inline.
@@ -36,8 +37,6 @@ pub struct PeerConfig {
     pub endpoints: Vec<EndpointName>,
     /// Interval of keepalives even when nothing is to be sent; `None` for never.
     pub persistent_keepalive: Option<Duration>,
-    /// How it shakes hands.
-    pub handshake: Handshake,
     /// Switched off by the administrator when false.
     pub enabled: bool,
     /// The last day, in UTC, on which it is admitted.
@@ -46,15 +45,6 @@ pub struct PeerConfig {
     pub file: PathBuf,
     /// Where in that file its table begins.
     pub at: Position,
-}
-
-/// Which of the two handshakes a peer speaks; never a fallback from one to the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handshake {
-    /// The native one: X25519 with ML-KEM-768.
-    Hybrid,
-    /// WireGuard's.
-    Wireguard,
 }
 
 impl PeerConfig {
@@ -89,15 +79,16 @@ pub(super) fn read_peer<'t>(source: &mut Source<'t>, mut table: Table<'t>) -> Op
     let at = source.position(table.span());
     let name_value = table.require(source, "name", "\"alice\"");
     let name = name_value.as_ref().and_then(|value| source.parsed::<PeerName>(value));
+    let protocol =
+        table.take("handshake").map_or(Some(Protocol::Hybrid), |value| read_handshake(source, &value));
     let key_value = table.require(source, "public_key", "\"…\" (the peer runs `pubkey` to show it)");
-    let public_key = key_value.as_ref().and_then(|value| read_public_key(source, value));
+    let public_key = key_value.as_ref().zip(protocol);
+    let public_key = public_key.and_then(|(value, protocol)| read_public_key(source, value, protocol));
     let preshared = take_secret(source, &mut table, "preshared_key", "preshared_key_file");
     let allowed_value = table.require(source, "allowed_ips", "[\"10.66.0.2/32\"]");
     let allowed_ips = allowed_value.map(|value| read_allowed_ips(source, &value));
     let endpoints = table.take("endpoint").map(|value| read_endpoints(source, &value)).unwrap_or_default();
     let keepalive = table.take("persistent_keepalive").and_then(|value| source.number(&value, 0..=65535));
-    let handshake =
-        table.take("handshake").map_or(Some(Handshake::Hybrid), |value| read_handshake(source, &value));
     let enabled = table.take("enabled").map_or(Some(true), |value| source.boolean(&value));
     let expires_value = table.take("expires");
     let expires = expires_value.as_ref().and_then(|value| source.date(value));
@@ -119,7 +110,6 @@ pub(super) fn read_peer<'t>(source: &mut Source<'t>, mut table: Table<'t>) -> Op
                 .and_then(|seconds| u64::try_from(seconds).ok())
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
-            handshake: handshake?,
             enabled: enabled?,
             expires,
             file: source.file.to_owned(),
@@ -155,20 +145,23 @@ pub(super) fn parse_allowed_ip(text: &str) -> Result<IpNet, Complaint> {
     Ok(network)
 }
 
-fn read_public_key<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<PublicKey> {
+fn read_public_key<'t>(source: &mut Source<'t>, value: &Value<'t>, protocol: Protocol) -> Option<PeerKey> {
     let text = source.string(value)?;
-    source.accept(&value.span, parse_public_key(text))
+    source.accept(&value.span, parse_public_key(text, protocol))
 }
 
 /// Reads a peer's public key. The text is not repeated: it may be a private key that was pasted by mistake.
-fn parse_public_key(text: &str) -> Result<PublicKey, Complaint> {
-    let remedy = "copy the 44 characters that the peer's `pubkey` prints";
-    let key = PublicKey::from_text(text)
-        .map_err(|error: KeyTextError| Complaint::new(error.to_string(), remedy))?;
-    if !key.is_acceptable() {
-        return Err(Complaint::new("this is not a usable Ed25519 public key", remedy));
+fn parse_public_key(text: &str, protocol: Protocol) -> Result<PeerKey, Complaint> {
+    let remedy = match protocol {
+        Protocol::Hybrid => "copy the 44 characters that the peer's `pubkey` prints",
+        Protocol::Wireguard => "copy the 44 characters that the peer's `wg pubkey` prints",
+    };
+    let bytes = decode_key(text).map_err(|error: KeyTextError| Complaint::new(error.to_string(), remedy))?;
+    match protocol {
+        Protocol::Hybrid if PublicKey(bytes).is_acceptable() => Ok(PublicKey(bytes).into()),
+        Protocol::Hybrid => Err(Complaint::new("this is not a usable Ed25519 public key", remedy)),
+        Protocol::Wireguard => Ok(X25519PublicKey(bytes).into()),
     }
-    Ok(key)
 }
 
 fn read_allowed_ips<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<(IpNet, Position)> {
@@ -193,14 +186,10 @@ fn read_endpoints<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<Endpoin
     items.iter().filter_map(|item| source.parsed(item)).collect()
 }
 
-fn read_handshake<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<Handshake> {
+fn read_handshake<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<Protocol> {
     match source.string(value)? {
-        "hybrid" => Some(Handshake::Hybrid),
-        "wireguard" => {
-            let message = "handshake = \"wireguard\" is not supported yet by this version";
-            source.fault(&value.span, Complaint::new(message, "use \"hybrid\", or remove this peer"));
-            Some(Handshake::Wireguard)
-        }
+        "hybrid" => Some(Protocol::Hybrid),
+        "wireguard" => Some(Protocol::Wireguard),
         other => {
             let message = format!("handshake = {other:?} is unknown");
             source.fault(&value.span, Complaint::new(message, "write \"hybrid\" or \"wireguard\""));

@@ -61,7 +61,7 @@ impl Admission {
     pub(super) fn admit(
         &mut self,
         from: SocketAddr,
-        has_cookie: bool,
+        has_cookie: impl FnOnce() -> bool,
         half_open: usize,
         now: Instant,
     ) -> Verdict {
@@ -69,7 +69,7 @@ impl Admission {
         if !busy && self.free.take(FREE_INITS_PER_SECOND, FREE_BURST, now) {
             return Verdict::Answer;
         }
-        if !has_cookie {
+        if !has_cookie() {
             return Verdict::DemandCookie;
         }
         let source = Source::of(from.ip());
@@ -149,18 +149,18 @@ mod tests {
         let now = Instant::now();
         let mut admission = Admission::new(now);
         let answered =
-            (0..5000).filter(|n| admission.admit(v4(*n), false, 0, now) == Verdict::Answer).count();
+            (0..5000).filter(|n| admission.admit(v4(*n), || false, 0, now) == Verdict::Answer).count();
         assert_eq!(answered, FREE_BURST as usize);
-        assert_eq!(admission.admit(v4(1), false, 0, now), Verdict::DemandCookie);
-        assert_eq!(admission.admit(v4(1), false, 0, now + Duration::from_secs(1)), Verdict::Answer);
+        assert_eq!(admission.admit(v4(1), || false, 0, now), Verdict::DemandCookie);
+        assert_eq!(admission.admit(v4(1), || false, 0, now + Duration::from_secs(1)), Verdict::Answer);
     }
 
     #[test]
     fn many_half_open_handshakes_demand_cookies_even_when_slow() {
         let now = Instant::now();
         let mut admission = Admission::new(now);
-        assert_eq!(admission.admit(v4(1), false, BUSY_HALF_OPEN, now), Verdict::DemandCookie);
-        assert_eq!(admission.admit(v4(1), true, BUSY_HALF_OPEN, now), Verdict::Answer);
+        assert_eq!(admission.admit(v4(1), || false, BUSY_HALF_OPEN, now), Verdict::DemandCookie);
+        assert_eq!(admission.admit(v4(1), || true, BUSY_HALF_OPEN, now), Verdict::Answer);
     }
 
     #[test]
@@ -169,10 +169,10 @@ mod tests {
         let mut admission = Admission::new(now);
         let from = |host: u16| (Ipv6Addr::new(0x2001, 0xdb8, 0, 1, host, 0, 0, host), 5).into();
         let answered = (0..500)
-            .filter(|host| admission.admit(from(*host), true, BUSY_HALF_OPEN, now) == Verdict::Answer)
+            .filter(|host| admission.admit(from(*host), || true, BUSY_HALF_OPEN, now) == Verdict::Answer)
             .count();
         assert_eq!(answered, SOURCE_BURST as usize);
-        assert_eq!(admission.admit(v4(1), true, BUSY_HALF_OPEN, now), Verdict::Answer, "another source");
+        assert_eq!(admission.admit(v4(1), || true, BUSY_HALF_OPEN, now), Verdict::Answer, "another source");
     }
 
     #[test]
@@ -180,12 +180,12 @@ mod tests {
         let now = Instant::now();
         let mut admission = Admission::new(now);
         for n in 0..MAX_SOURCES as u32 + 100 {
-            admission.admit(v4(n), true, BUSY_HALF_OPEN, now);
+            admission.admit(v4(n), || true, BUSY_HALF_OPEN, now);
         }
         assert_eq!(admission.sources.len(), MAX_SOURCES);
-        assert_eq!(admission.admit(v4(1 << 20), true, BUSY_HALF_OPEN, now), Verdict::RateLimited);
+        assert_eq!(admission.admit(v4(1 << 20), || true, BUSY_HALF_OPEN, now), Verdict::RateLimited);
         let later = now + Duration::from_secs(2);
-        assert_eq!(admission.admit(v4(1 << 20), true, BUSY_HALF_OPEN, later), Verdict::Answer);
+        assert_eq!(admission.admit(v4(1 << 20), || true, BUSY_HALF_OPEN, later), Verdict::Answer);
         assert_eq!(admission.sources.len(), 1);
     }
 }

@@ -1,26 +1,22 @@
-//! The control side of a device: handshake messages, peers, timers.
+//! The control side of a device: peers, timers, and which part deals with a message.
 
 use super::{
-    DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes,
-    admission::{Admission, Verdict},
-    half_open::HalfOpenTable,
+    DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes, admission::Admission, half_open::HalfOpenTable,
 };
 use crate::{
-    asymmetric::{Identity, PublicKey},
+    asymmetric::X25519SecretKey,
     base::{DropCounters, DropReason, Endpoint, Epoch, PeerId},
     handshake::{
-        HandshakeError, PresharedKey,
-        hybrid::{CookieJar, InitGate, NetworkKey, ResponderSettings, init_hash, respond},
+        PeerKey,
+        hybrid::{CookieJar, InitGate, LocalNode, NetworkKey},
+        wireguard::LocalKey,
     },
     routing::AllowedIps,
-    symmetric::{Hash, hash},
+    session::REKEY_AFTER_TIME,
     tunnel::{
         Context, Event, IndexUse, PeerPlane, PeerSettings, SessionTable, StagingBudget, Transmit, Tunnel,
     },
-    wire::{
-        hybrid::{CookieReply, Finish, Init, Message, ParametersBytes, Response, SuiteSet},
-        transport::TransportHeader,
-    },
+    wire::{HandshakeMessage, hybrid, transport::TransportHeader, wireguard},
 };
 use ipnet::IpNet;
 use rand_core::CryptoRng;
@@ -28,24 +24,25 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
-use zerocopy::IntoBytes as _;
 
 /// Early packets that wait to be polled; bounds memory when nobody does.
-const MAX_READY: usize = 4096;
+pub(super) const MAX_READY: usize = 4096;
 
 /// What a device is.
 #[derive(Debug)]
 pub struct DeviceSettings {
-    /// Our identity.
-    pub identity: Identity,
-    /// Network keys in force; the first is the one that we initiate with. Empty for none.
-    pub network_keys: Vec<NetworkKey>,
-    /// The suites that this node can use.
-    pub suites: SuiteSet,
-    /// What this node says of itself.
-    pub parameters: ParametersBytes,
+    /// What it is to hybrid peers; `None` serves none.
+    pub hybrid: Option<LocalNode>,
+    /// Its static key for WireGuard peers; `None` serves none. Nothing is shared with the identity.
+    pub wireguard: Option<X25519SecretKey>,
+    /// The time since the Unix epoch, for the timestamps of WireGuard initiations.
+    pub unix_time: Duration,
+    /// MTU of the tunnel interface, in bytes.
+    pub mtu: u16,
+    /// Age at which the initiator of a session makes a new one; [`REKEY_AFTER_TIME`] but in tests.
+    pub rekey_after: Duration,
     /// The addresses of this node's own tunnel interface.
     pub local: HashSet<IpAddr>,
     /// What to do with packets between peers.
@@ -55,33 +52,34 @@ pub struct DeviceSettings {
 /// Many peers behind one UDP port and one tunnel interface: the control side.
 #[expect(missing_debug_implementations, reason = "holds a random generator and every secret of the node")]
 pub struct Device {
-    identity: Identity,
-    network_key: NetworkKey,
-    gate: InitGate,
-    suites: SuiteSet,
-    parameters: ParametersBytes,
+    pub(super) hybrid: Option<LocalNode>,
+    pub(super) gate: Option<InitGate>,
+    pub(super) wireguard: Option<LocalKey>,
+    /// The time since the Unix epoch at an instant: the clock is looked at once, so it never goes back.
+    clock: (Instant, Duration),
+    rekey_after: Duration,
     local: HashSet<IpAddr>,
     forwarding: Forwarding,
-    rng: Box<dyn CryptoRng + Send>,
+    pub(super) rng: Box<dyn CryptoRng + Send>,
     epoch: Epoch,
-    table: Arc<SessionTable>,
+    pub(super) table: Arc<SessionTable>,
     drops: Arc<DropCounters>,
     plane: Arc<DataPlane>,
-    admission: Admission,
-    cookies: CookieJar,
-    half_open: HalfOpenTable,
-    peers: BTreeMap<PeerId, Peer>,
-    by_key: HashMap<PublicKey, PeerId>,
+    pub(super) admission: Admission,
+    pub(super) cookies: CookieJar,
+    pub(super) half_open: HalfOpenTable,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) by_key: HashMap<PeerKey, PeerId>,
     next_peer: u32,
     schedule: BTreeSet<(Instant, PeerId)>,
     staging: StagingBudget,
-    outbox: VecDeque<Transmit>,
+    pub(super) outbox: VecDeque<Transmit>,
     events: VecDeque<Event>,
-    ready: VecDeque<EarlyPacket>,
+    pub(super) ready: VecDeque<EarlyPacket>,
 }
 
-struct Peer {
-    tunnel: Tunnel,
+pub(super) struct Peer {
+    pub(super) tunnel: Tunnel,
     allowed_ips: Vec<IpNet>,
     scheduled: Option<Instant>,
 }
@@ -91,10 +89,11 @@ macro_rules! context {
     ($device:ident, $now:expr) => {
         Context {
             now: $now,
-            identity: &$device.identity,
-            network_key: &$device.network_key,
-            suites: $device.suites,
-            parameters: $device.parameters,
+            unix_time: $device.clock.1 + $now.saturating_duration_since($device.clock.0),
+            hybrid: $device.hybrid.as_ref(),
+            wireguard: $device.wireguard.as_ref(),
+            mtu: $device.plane.mtu(),
+            rekey_after: $device.rekey_after,
             rng: &mut *$device.rng,
             table: &$device.table,
             staging: &mut $device.staging,
@@ -108,8 +107,10 @@ macro_rules! context {
 impl Device {
     /// A device without peers.
     pub fn new(settings: DeviceSettings, mut rng: Box<dyn CryptoRng + Send>, now: Instant) -> Self {
-        let public_key = settings.identity.public_key();
-        let network_key = settings.network_keys.first().map_or(NetworkKey::ZERO, NetworkKey::duplicate);
+        let gate = settings.hybrid.as_ref().map(|node| {
+            let network_keys = node.network_keys.iter().map(NetworkKey::duplicate).collect();
+            InitGate::new(node.identity.public_key(), network_keys)
+        });
         let table = Arc::new(SessionTable::default());
         let drops = Arc::new(DropCounters::default());
         let routes = Routes {
@@ -118,14 +119,14 @@ impl Device {
             forwarding: settings.forwarding,
         };
         Self {
-            gate: InitGate::new(public_key, settings.network_keys),
+            gate,
             cookies: CookieJar::new(&mut *rng, now),
             admission: Admission::new(now),
-            plane: Arc::new(DataPlane::new(Arc::clone(&table), routes, Arc::clone(&drops))),
-            identity: settings.identity,
-            network_key,
-            suites: settings.suites,
-            parameters: settings.parameters,
+            plane: Arc::new(DataPlane::new(Arc::clone(&table), routes, Arc::clone(&drops), settings.mtu)),
+            hybrid: settings.hybrid,
+            wireguard: settings.wireguard.map(LocalKey::new),
+            clock: (now, settings.unix_time),
+            rekey_after: settings.rekey_after.min(REKEY_AFTER_TIME),
             local: settings.local,
             forwarding: settings.forwarding,
             rng,
@@ -149,27 +150,41 @@ impl Device {
         Arc::clone(&self.plane)
     }
 
-    /// Our identity.
-    pub fn public_key(&self) -> PublicKey {
-        self.identity.public_key()
+    /// Takes another WireGuard key, or none: sessions made with the old one end.
+    pub fn set_wireguard_key(&mut self, key: Option<X25519SecretKey>, now: Instant) {
+        self.wireguard = key.map(LocalKey::new);
+        self.for_all(now, Tunnel::handle_wireguard_key);
+    }
+
+    /// Whether `key` is our own.
+    fn is_own(&self, key: &PeerKey) -> bool {
+        match key {
+            PeerKey::Hybrid(key) => {
+                self.hybrid.as_ref().is_some_and(|node| node.identity.public_key() == *key)
+            }
+            PeerKey::Wireguard(key) => {
+                self.wireguard.as_ref().is_some_and(|local| local.public_key() == *key)
+            }
+        }
     }
 
     // ---- peers ----
 
-    /// Adds a peer, or changes the one with this public key: sessions go on. `None` for our own public key and for
-    /// keys that strict verification would refuse. [`Device::update_routes`] is to follow.
+    /// Adds a peer, or changes the one with this key: sessions go on. `None` for our own key, and for an identity that
+    /// strict verification would refuse. A peer whose handshake this device has no key for stays idle. [`Device::update_routes`] is to follow.
     pub fn set_peer(
         &mut self,
         settings: PeerSettings,
         allowed_ips: Vec<IpNet>,
         now: Instant,
     ) -> Option<PeerId> {
-        let public_key = settings.public_key;
-        if public_key == self.public_key() || !public_key.is_acceptable() {
+        let key = settings.key;
+        let refused = matches!(key, PeerKey::Hybrid(identity) if !identity.is_acceptable());
+        if refused || self.is_own(&key) {
             return None;
         }
         let mut cx = context!(self, now);
-        let id = if let Some(id) = self.by_key.get(&public_key) {
+        let id = if let Some(id) = self.by_key.get(&key) {
             let peer = self.peers.get_mut(id)?;
             peer.allowed_ips = allowed_ips;
             peer.tunnel.set_settings(settings, &mut cx);
@@ -179,7 +194,7 @@ impl Device {
             self.next_peer += 1;
             let mut tunnel = Tunnel::new(settings, Arc::new(PeerPlane::new(id, self.epoch)));
             tunnel.start(&mut cx);
-            self.by_key.insert(public_key, id);
+            self.by_key.insert(key, id);
             self.peers.insert(id, Peer { tunnel, allowed_ips, scheduled: None });
             id
         };
@@ -188,8 +203,8 @@ impl Device {
     }
 
     /// Removes a peer and its sessions. [`Device::update_routes`] is to follow.
-    pub fn remove_peer(&mut self, public_key: &PublicKey) -> bool {
-        let Some(mut peer) = self.by_key.remove(public_key).and_then(|id| {
+    pub fn remove_peer(&mut self, key: &PeerKey) -> bool {
+        let Some(mut peer) = self.by_key.remove(key).and_then(|id| {
             let peer = self.peers.remove(&id)?;
             if let Some(at) = peer.scheduled {
                 self.schedule.remove(&(at, id));
@@ -202,8 +217,8 @@ impl Device {
         true
     }
 
-    /// The public keys of all peers.
-    pub fn peer_keys(&self) -> impl Iterator<Item = PublicKey> + '_ {
+    /// The keys of all peers.
+    pub fn peer_keys(&self) -> impl Iterator<Item = PeerKey> + '_ {
         self.by_key.keys().copied()
     }
 
@@ -224,18 +239,32 @@ impl Device {
     }
 
     /// Takes new addresses for a peer, as its name resolved again.
-    pub fn set_endpoints(&mut self, public_key: &PublicKey, endpoints: Vec<SocketAddr>, now: Instant) {
-        if let Some(id) = self.by_key.get(public_key).copied() {
+    pub fn set_endpoints(&mut self, key: &PeerKey, endpoints: Vec<SocketAddr>, now: Instant) {
+        if let Some(id) = self.by_key.get(key).copied() {
             self.with_tunnel(id, now, |tunnel, cx| tunnel.set_endpoints(endpoints, cx));
         }
     }
 
+    /// Sends to `endpoint` from now on, wherever the peer has roamed to.
+    pub fn move_endpoint(&mut self, key: &PeerKey, endpoint: SocketAddr, now: Instant) {
+        if let Some(id) = self.by_key.get(key).copied() {
+            self.with_tunnel(id, now, |tunnel, cx| tunnel.move_endpoint(endpoint, cx));
+        }
+    }
+
+    /// Ends every session and handshake, as when the tunnel interface is set down.
+    pub fn disconnect(&mut self, now: Instant) {
+        self.for_all(now, |tunnel, _cx| tunnel.disconnect());
+    }
+
+    /// Connects the peers that are to be connected without waiting for a packet, as when the interface is set up.
+    pub fn connect(&mut self, now: Instant) {
+        self.for_all(now, Tunnel::start);
+    }
+
     /// This host's own addresses or routes changed: every live path is probed at once.
     pub fn handle_network_change(&mut self, now: Instant) {
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        for id in ids {
-            self.with_tunnel(id, now, Tunnel::handle_network_change);
-        }
+        self.for_all(now, Tunnel::handle_network_change);
     }
 
     /// All peers.
@@ -253,11 +282,9 @@ impl Device {
     /// A datagram that the packet path cannot deal with: a handshake message, or a transport message for a handshake
     /// that is not finished yet. [`Device::poll_early`] is to follow.
     pub fn handle_control(&mut self, datagram: &[u8], from: Endpoint, now: Instant) {
-        let outcome = match Message::parse(datagram) {
-            Some(Message::Init(init)) => self.handle_init(init, from, now),
-            Some(Message::Response(response)) => self.handle_response(response, from, now),
-            Some(Message::Finish(finish)) => self.handle_finish(finish, from, now),
-            Some(Message::CookieReply(reply)) => self.handle_cookie_reply(reply, now),
+        let outcome = match HandshakeMessage::parse(datagram) {
+            Some(HandshakeMessage::Hybrid(message)) => self.handle_hybrid(message, from, now),
+            Some(HandshakeMessage::Wireguard(message)) => self.handle_wireguard(message, from, now),
             None => self.handle_early(datagram, from),
         };
         if let Err(reason) = outcome {
@@ -275,6 +302,33 @@ impl Device {
         self.with_tunnel(peer, now, Tunnel::handle_attention);
     }
 
+    fn handle_hybrid(
+        &mut self,
+        message: hybrid::Message<'_>,
+        from: Endpoint,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match message {
+            hybrid::Message::Init(init) => self.handle_init(init, from, now),
+            hybrid::Message::Response(response) => self.handle_response(response, from, now),
+            hybrid::Message::Finish(finish) => self.handle_finish(finish, from, now),
+            hybrid::Message::CookieReply(reply) => self.handle_cookie_reply(reply, now),
+        }
+    }
+
+    fn handle_wireguard(
+        &mut self,
+        message: wireguard::Message<'_>,
+        from: Endpoint,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match message {
+            wireguard::Message::Initiation(message) => self.handle_wireguard_initiation(message, from, now),
+            wireguard::Message::Response(message) => self.handle_wireguard_response(message, from, now),
+            wireguard::Message::CookieReply(message) => self.handle_wireguard_cookie_reply(message, now),
+        }
+    }
+
     /// Data may follow the finish at once, and then arrives while the finish is being verified, or before it
     /// (protocol.md 7.1.4).
     fn handle_early(&mut self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
@@ -287,116 +341,6 @@ impl Device {
             }
             Some(IndexUse::HalfOpen | IndexUse::Session(..)) => Err(DropReason::Full),
             Some(IndexUse::Initiation(_)) | None => Err(DropReason::UnknownIndex),
-        }
-    }
-
-    fn handle_init(&mut self, init: &Init, from: Endpoint, now: Instant) -> Result<(), DropReason> {
-        self.half_open.expire(now);
-        self.cookies.rotate(&mut *self.rng, now);
-        let cookies = || self.cookies.cookies_of(from.remote);
-        let verified = self.gate.check(init, cookies)?;
-        let init_hash = init_hash(init);
-        if let Some(response) = self.half_open.repeat_response(&init_hash)? {
-            let datagram = response.as_bytes().to_vec();
-            self.outbox.push_back(Transmit { endpoint: from, datagram });
-            return Ok(());
-        }
-        match self.admission.admit(from.remote, verified.has_cookie(), self.half_open.len(), now) {
-            Verdict::Answer => {}
-            Verdict::DemandCookie => {
-                let reply = self.cookies.reply(&verified, from.remote, &mut *self.rng);
-                self.outbox.push_back(Transmit { endpoint: from, datagram: reply.as_bytes().to_vec() });
-                return Err(DropReason::CookieDemanded);
-            }
-            Verdict::RateLimited => return Err(DropReason::RateLimited),
-        }
-        if self.half_open.is_full() {
-            return Err(DropReason::Full);
-        }
-        let settings =
-            ResponderSettings { identity: &self.identity, suites: self.suites, parameters: self.parameters };
-        let lease = self.table.lease(IndexUse::HalfOpen, &mut *self.rng);
-        let (response, state) = respond(&verified, &settings, lease.index(), &mut *self.rng)?;
-        self.outbox.push_back(Transmit { endpoint: from, datagram: response.as_bytes().to_vec() });
-        self.half_open.insert(state, lease, response, init_hash, now);
-        Ok(())
-    }
-
-    fn handle_response(
-        &mut self,
-        response: &Response,
-        from: Endpoint,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let Some(IndexUse::Initiation(id)) = self.table.get(response.receiver) else {
-            return Err(DropReason::UnknownIndex);
-        };
-        self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_response(response, from, cx))
-            .unwrap_or(Err(HandshakeError::UnknownIndex))
-            .map_err(DropReason::from)
-    }
-
-    fn handle_cookie_reply(&mut self, reply: &CookieReply, now: Instant) -> Result<(), DropReason> {
-        let Some(IndexUse::Initiation(id)) = self.table.get(reply.receiver) else {
-            return Err(DropReason::UnknownIndex);
-        };
-        self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_cookie_reply(reply, cx))
-            .unwrap_or(Err(HandshakeError::UnknownIndex))
-            .map_err(DropReason::from)
-    }
-
-    fn handle_finish(&mut self, finish: &Finish, from: Endpoint, now: Instant) -> Result<(), DropReason> {
-        let finish_hash = hash(finish.as_bytes());
-        match self.table.get(finish.receiver) {
-            Some(IndexUse::HalfOpen) => self.complete_half_open(finish, finish_hash, from, now),
-            Some(IndexUse::Session(_, plane)) => self
-                .with_tunnel(plane.id(), now, |tunnel, cx| {
-                    tunnel.handle_repeated_finish(finish.receiver, &finish_hash, from, cx)
-                })
-                .unwrap_or(Err(HandshakeError::UnknownIndex))
-                .map_err(DropReason::from),
-            Some(IndexUse::Initiation(_)) | None => Err(DropReason::UnknownIndex),
-        }
-    }
-
-    fn complete_half_open(
-        &mut self,
-        finish: &Finish,
-        finish_hash: Hash,
-        from: Endpoint,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        self.half_open.expire(now);
-        let entry = self.half_open.get_mut(finish.receiver).ok_or(DropReason::UnknownIndex)?;
-        let claimed = entry.state.read_identity(finish)?;
-        // Constant work: an identity that is no peer is verified like any other, with a stand-in for the preshared key,
-        // and then refused whatever came of it (protocol.md 6.5).
-        let id = self.by_key.get(&claimed.identity()).copied();
-        let preshared_key = id
-            .and_then(|id| self.peers.get(&id))
-            .map_or(PresharedKey::ZERO, |peer| peer.tunnel.settings().preshared_key.duplicate());
-        let authenticated = claimed.authenticate(&entry.state, finish, &preshared_key);
-        let outcome = match (authenticated, id) {
-            (Ok(agreement), Some(id)) => Ok((agreement, id)),
-            (_, None) => Err(DropReason::UnknownPeer),
-            (Err(error), Some(_)) => Err(error.into()),
-        };
-        match outcome {
-            Ok((agreement, id)) => {
-                let entry = self.half_open.remove(finish.receiver).ok_or(DropReason::UnknownIndex)?;
-                let room = MAX_READY.saturating_sub(self.ready.len());
-                self.ready.extend(entry.early.into_iter().take(room));
-                self.with_tunnel(id, now, |tunnel, cx| {
-                    tunnel.handle_agreement(&agreement, entry.lease, entry.begun, finish_hash, from, cx);
-                });
-                Ok(())
-            }
-            Err(reason) => {
-                if !entry.state.count_failure() {
-                    self.half_open.remove(finish.receiver);
-                }
-                Err(reason)
-            }
         }
     }
 
@@ -434,7 +378,14 @@ impl Device {
         self.events.pop_front()
     }
 
-    fn with_tunnel<T>(
+    fn for_all(&mut self, now: Instant, step: impl Fn(&mut Tunnel, &mut Context<'_>)) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.with_tunnel(id, now, &step);
+        }
+    }
+
+    pub(super) fn with_tunnel<T>(
         &mut self,
         id: PeerId,
         now: Instant,

@@ -3,16 +3,18 @@
 
 use crate::{
     base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
+    handshake::Protocol,
     routing::AllowedIps,
     session::Keypair,
     tunnel::{IndexUse, PeerPlane, SessionTable},
     wire::{
-        hybrid::Message,
+        HandshakeMessage,
         ip::{IpHeader, decrement_hop_limit},
         transport::{HEADER_SIZE, OVERHEAD, TransportHeader},
     },
 };
 use arc_swap::ArcSwap;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{collections::HashSet, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 /// What a node does with a packet of one peer that is addressed to another.
@@ -43,6 +45,7 @@ pub struct DataPlane {
     table: Arc<SessionTable>,
     routes: ArcSwap<Routes>,
     drops: Arc<DropCounters>,
+    mtu: AtomicUsize,
 }
 
 /// A packet to be sent on to another peer.
@@ -81,8 +84,18 @@ impl Inbound {
 }
 
 impl DataPlane {
-    pub(super) fn new(table: Arc<SessionTable>, routes: Routes, drops: Arc<DropCounters>) -> Self {
-        Self { table, routes: ArcSwap::from_pointee(routes), drops }
+    pub(super) fn new(table: Arc<SessionTable>, routes: Routes, drops: Arc<DropCounters>, mtu: u16) -> Self {
+        Self { table, routes: ArcSwap::from_pointee(routes), drops, mtu: AtomicUsize::new(mtu.into()) }
+    }
+
+    /// MTU of the tunnel interface in bytes: padding does not go beyond it.
+    pub fn mtu(&self) -> usize {
+        self.mtu.load(Relaxed)
+    }
+
+    /// Follows the tunnel interface's MTU, which somebody may change.
+    pub fn set_mtu(&self, mtu: u16) {
+        self.mtu.store(mtu.into(), Relaxed);
     }
 
     pub(super) fn set_routes(&self, routes: Routes) {
@@ -115,7 +128,7 @@ impl DataPlane {
         let mut pending = datagrams.next();
         while let Some(datagram) = pending.take() {
             let Some(index) = transport_index(&arena[datagram.clone()]) else {
-                if Message::parse(&arena[datagram.clone()]).is_some() {
+                if HandshakeMessage::parse(&arena[datagram.clone()]).is_some() {
                     inbound.control.push((datagram, from));
                 } else {
                     self.drops.count(DropReason::Malformed);
@@ -184,6 +197,7 @@ impl DataPlane {
             if payload.is_empty() {
                 continue; // A keepalive.
             }
+            let payload = unwrapped(arena, payload, keypair.protocol());
             if let Err(reason) = deliver(arena, routes, peer, payload, &mut checked, inbound) {
                 self.drops.count(reason);
             }
@@ -199,6 +213,16 @@ struct Checked {
     next_hop: Option<Arc<PeerPlane>>,
 }
 
+/// protocol.md 7.4: a hybrid session carries whole IP packets, perhaps behind an explicit protocol byte; all else is
+/// reserved. A WireGuard session carries IP packets only.
+fn unwrapped(arena: &[u8], payload: Range<usize>, protocol: Protocol) -> Range<usize> {
+    const EXPLICIT_IP: u8 = 4;
+    match protocol {
+        Protocol::Hybrid if arena[payload.start] == EXPLICIT_IP => payload.start + 1..payload.end,
+        Protocol::Hybrid | Protocol::Wireguard => payload,
+    }
+}
+
 /// Checks one decrypted payload and puts it where it belongs.
 fn deliver(
     arena: &mut [u8],
@@ -208,11 +232,6 @@ fn deliver(
     checked: &mut Option<Checked>,
     inbound: &mut Inbound,
 ) -> Result<(), DropReason> {
-    // protocol.md 7.4: whole IP packets, perhaps behind an explicit protocol byte. All else is reserved.
-    const EXPLICIT_IP: u8 = 4;
-    if arena[payload.start] == EXPLICIT_IP {
-        payload.start += 1;
-    }
     let header = IpHeader::parse(&arena[payload.clone()]).ok_or(DropReason::BadPayload)?;
     payload.end = payload.start + header.total_len;
     let same_flow = checked

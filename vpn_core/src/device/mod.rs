@@ -6,7 +6,9 @@ mod admission;
 mod control;
 mod data_plane;
 mod half_open;
+mod hybrid;
 mod status;
+mod wireguard;
 
 pub use control::{Device, DeviceSettings};
 pub use data_plane::{DataPlane, Forwarded, Forwarding, Inbound, Routes};

@@ -1,9 +1,8 @@
 //! A peer as its owner sees it from outside.
 
 use crate::{
-    asymmetric::PublicKey,
     base::PeerId,
-    handshake::PresharedKey,
+    handshake::{PeerKey, PresharedKey},
     symmetric::Suite,
     tunnel::{PeerState, Tunnel, Unanswered},
 };
@@ -15,8 +14,8 @@ use std::{net::SocketAddr, time::Instant};
 pub struct PeerStatus {
     /// Its number.
     pub id: PeerId,
-    /// Its identity.
-    pub public_key: PublicKey,
+    /// Who it is.
+    pub key: PeerKey,
     /// Its state.
     pub state: PeerState,
     /// Its address, where known.
@@ -46,7 +45,7 @@ impl PeerStatus {
         let settings = tunnel.settings();
         Self {
             id: plane.id(),
-            public_key: settings.public_key,
+            key: settings.key,
             state: tunnel.state(now),
             endpoint: plane.endpoint().map(|endpoint| endpoint.remote),
             suite: tunnel.suite(),

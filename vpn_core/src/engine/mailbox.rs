@@ -4,7 +4,7 @@
 use crate::{
     base::{Endpoint, PeerId},
     device::Device,
-    wire::hybrid::TYPE_INIT,
+    wire::HandshakeMessage,
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -139,7 +139,7 @@ impl Letters<'_> {
     }
 
     pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint) {
-        let is_init = datagram.first() == Some(&TYPE_INIT);
+        let is_init = HandshakeMessage::parse(datagram).is_some_and(|message| message.is_init());
         let queue = if is_init { &mut self.mail.inits } else { &mut self.mail.answers };
         if queue.len() < MAX_HANDSHAKES {
             queue.push_back((datagram.to_vec(), from));
@@ -158,7 +158,13 @@ impl core::fmt::Debug for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::hybrid::TYPE_FINISH;
+    use crate::wire::hybrid::{Finish, Init, TYPE_FINISH, TYPE_INIT, VERSION};
+
+    fn message<M>(kind: u8) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<M>()];
+        bytes[..2].copy_from_slice(&[kind, VERSION]);
+        bytes
+    }
 
     fn endpoint() -> Endpoint {
         Endpoint::to("192.0.2.1:1".parse().expect("an address"))
@@ -169,10 +175,10 @@ mod tests {
         let mailbox = Mailbox::default();
         let refused = mailbox.leave(|letters| {
             for _ in 0..MAX_HANDSHAKES + 7 {
-                letters.handshake(&[TYPE_INIT], endpoint());
+                letters.handshake(&message::<Init>(TYPE_INIT), endpoint());
             }
             letters.attention(PeerId(3));
-            letters.handshake(&[TYPE_FINISH], endpoint());
+            letters.handshake(&message::<Finish>(TYPE_FINISH), endpoint());
         });
         assert_eq!(refused, 7);
         let first = mailbox.wait(None);

@@ -30,6 +30,8 @@ struct Lane {
     peer: Arc<PeerPlane>,
     keypair: Arc<Keypair>,
     endpoint: Endpoint,
+    /// MTU of the tunnel, beyond which nothing is padded.
+    mtu: usize,
     /// Sent since the peer's marks were last updated.
     bytes: usize,
 }
@@ -72,7 +74,8 @@ impl<'a> Outlet<'a> {
         if self.lane.as_ref().is_none_or(|lane| lane.peer.id() != peer.id()) {
             self.leave_lane(now);
             let (keypair, endpoint) = peer.outlet()?;
-            self.lane = Some(Lane { peer: Arc::clone(peer), keypair, endpoint, bytes: 0 });
+            self.lane =
+                Some(Lane { peer: Arc::clone(peer), keypair, endpoint, mtu: self.plane.mtu(), bytes: 0 });
         }
         let lane = self.lane.as_ref().ok_or(NotReady::NoKeypair)?;
         lane.keypair.reserve(n, now).map_err(|_expired| NotReady::NoKeypair)
@@ -80,7 +83,10 @@ impl<'a> Outlet<'a> {
 
     fn seal(&mut self, packets: &impl Packets, counters: CounterRange, now: Instant) {
         for (index, counter) in counters.enumerate() {
-            let len = packets.len(index) + OVERHEAD;
+            let packet_len = packets.len(index);
+            let payload_len =
+                self.lane.as_ref().map_or(packet_len, |lane| lane.keypair.payload_len(packet_len, lane.mtu));
+            let len = payload_len + OVERHEAD;
             if self.batch.slot(len).is_none() {
                 self.transmit();
             }
@@ -88,7 +94,9 @@ impl<'a> Outlet<'a> {
                 self.plane.drops().count(DropReason::BadPayload); // Longer than any arena.
                 continue;
             };
-            packets.write(index, &mut frame[HEADER_SIZE..len - OVERHEAD + HEADER_SIZE]);
+            let (packet, padding) = frame[HEADER_SIZE..HEADER_SIZE + payload_len].split_at_mut(packet_len);
+            packets.write(index, packet);
+            padding.fill(0);
             lane.keypair.seal(counter, &mut frame[..len]);
             lane.bytes += len;
             let endpoint = lane.endpoint;

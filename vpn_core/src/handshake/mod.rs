@@ -5,6 +5,10 @@ mod block;
 pub mod hybrid;
 pub mod wireguard;
 
+mod peer_key;
+
+pub use peer_key::PeerKey;
+
 use crate::{
     base::{DropReason, ReceiverIndex, SecretBytes},
     symmetric::Suite,
@@ -63,6 +67,15 @@ impl From<HandshakeError> for DropReason {
     }
 }
 
+/// Which of the two handshakes; a peer speaks one of them, and never falls back to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// The native one: X25519 with ML-KEM-768.
+    Hybrid,
+    /// WireGuard's.
+    Wireguard,
+}
+
 /// Which end of a handshake this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -70,15 +83,6 @@ pub enum Role {
     Initiator,
     /// Answered it.
     Responder,
-}
-
-/// A kind of handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// The hybrid handshake.
-    Hybrid,
-    /// WireGuard's.
-    Wireguard,
 }
 
 /// What a completed handshake yields: everything that a keypair needs.

@@ -1,10 +1,9 @@
 //! From configured peers to the device's: who is admitted, under which addresses.
 
 use crate::{
-    asymmetric::PublicKey,
     base::SecretBytes,
     config::{EndpointName, PeerConfig},
-    handshake::PresharedKey,
+    handshake::{PeerKey, PresharedKey},
     tunnel::PeerSettings,
 };
 use ipnet::IpNet;
@@ -69,7 +68,7 @@ pub(super) type DevicePeer = (PeerSettings, Vec<IpNet>);
 /// other end of a site link.
 pub(super) fn device_peer(peer: &PeerConfig, addresses: &Addresses) -> DevicePeer {
     let settings = PeerSettings {
-        public_key: peer.public_key,
+        key: peer.public_key,
         preshared_key: peer.preshared_key.as_ref().map_or(PresharedKey::ZERO, SecretBytes::duplicate),
         endpoints: addresses.of(&peer.endpoints),
         persistent_keepalive: peer.persistent_keepalive,
@@ -79,6 +78,6 @@ pub(super) fn device_peer(peer: &PeerConfig, addresses: &Addresses) -> DevicePee
 }
 
 /// The public keys of `peers`.
-pub(super) fn keys(peers: &[DevicePeer]) -> std::collections::HashSet<PublicKey> {
-    peers.iter().map(|(settings, _)| settings.public_key).collect()
+pub(super) fn keys(peers: &[DevicePeer]) -> std::collections::HashSet<PeerKey> {
+    peers.iter().map(|(settings, _)| settings.key).collect()
 }

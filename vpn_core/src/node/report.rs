@@ -1,11 +1,11 @@
 //! From the device's view of itself to what users see: status and log lines.
 
 use crate::{
-    asymmetric::PublicKey,
     base::{DropCounters, DropReason},
-    config::{Config, Handshake, PeerConfig, Role},
+    config::{Config, PeerConfig, Role},
     control::{self, InterfaceStatus, PeerStatus, Status},
     device,
+    handshake::{PeerKey, Protocol},
     tunnel::{PeerState, Unanswered},
 };
 use std::{
@@ -23,7 +23,7 @@ pub(super) fn status(
     drops: &DropCounters,
 ) -> Status {
     let interface = &config.interface;
-    let by_key: HashMap<_, _> = peers.into_iter().map(|peer| (peer.public_key, peer)).collect();
+    let by_key: HashMap<_, _> = peers.into_iter().map(|peer| (peer.key, peer)).collect();
     let (now, clock) = (Instant::now(), SystemTime::now());
     Status {
         interface: InterfaceStatus {
@@ -56,9 +56,9 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
         Some(PeerState::Connecting) => control::PeerState::Connecting,
         Some(PeerState::Idle) | None => control::PeerState::Idle,
     };
-    let (handshake, post_quantum) = match peer.handshake {
-        Handshake::Hybrid => ("hybrid", true),
-        Handshake::Wireguard => ("wireguard", false),
+    let (handshake, post_quantum) = match peer.public_key.protocol() {
+        Protocol::Hybrid => ("hybrid", true),
+        Protocol::Wireguard => ("wireguard", false),
     };
     let configured = || peer.endpoints.first().map(ToString::to_string);
     PeerStatus {
@@ -85,16 +85,23 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
 /// Says that a peer does not answer, and what may be the reason. Not each time: the first three, then every tenth.
 pub(super) fn log_unanswered(
     peer: &PeerConfig,
-    own: &PublicKey,
+    own: Option<PeerKey>,
     endpoint: Option<SocketAddr>,
     row: Unanswered,
 ) {
     if row.inits > 3 && !row.inits.is_multiple_of(10) {
         return;
     }
-    let (peer, theirs) = (&peer.name, peer.public_key.short());
+    let (peer, theirs, protocol) = (&peer.name, peer.public_key.short(), peer.public_key.protocol());
     let endpoint = endpoint.map_or_else(|| "(unknown)".to_owned(), |endpoint| endpoint.to_string());
-    if row.refused {
+    let own = own.map_or_else(|| "(none)".to_owned(), |key| key.to_string());
+    if protocol == Protocol::Wireguard {
+        tracing::warn!(
+            %peer, endpoint, inits = row.inits,
+            "no answer: check that the peer runs, that its UDP port is open on the way, that `public_key` ({theirs}…) \
+             is its key and {own} is among its peers, and that both sides have the same preshared key; trying on"
+        );
+    } else if row.refused {
         tracing::warn!(
             %peer, endpoint, inits = row.inits,
             "the peer answers but does not accept us: check that our public key {own} is among its peers, enabled and \

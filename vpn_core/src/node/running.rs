@@ -7,13 +7,15 @@ use super::{
     system::System,
 };
 use crate::{
-    asymmetric::PublicKey,
-    base::PeerId,
+    asymmetric::X25519SecretKey,
+    base::{PeerId, SecretBytes},
     config::{Config, ConfigError, PeerConfig, Role},
     control::{ControlServer, Handler, Status},
     device::{Device, DeviceSettings, Forwarding},
     engine::{Engine, Notice, NoticeSink, supported_suites},
+    handshake::{PeerKey, hybrid::LocalNode},
     routes::watch_link,
+    session::REKEY_AFTER_TIME,
     tunnel::{Event, PeerSettings, Unanswered},
     wire::hybrid::ParametersBytes,
 };
@@ -180,9 +182,9 @@ impl<'a> Running<'a> {
         let Some((status, _)) = self.identify(id) else { return };
         let names = {
             let config = self.config.borrow();
-            let Some(peer) = peer_by_key(&config, &status.public_key) else { return };
-            let own = config.interface.identity.public_key();
-            report::log_unanswered(peer, &own, status.endpoint, unanswered);
+            let Some(peer) = peer_by_key(&config, &status.key) else { return };
+            let own = config.interface.own_key(status.key.protocol());
+            report::log_unanswered(peer, own, status.endpoint, unanswered);
             peer.endpoints.clone()
         };
         if unanswered.inits.is_multiple_of(INITS_PER_RESOLUTION) && !names.is_empty() {
@@ -196,7 +198,7 @@ impl<'a> Running<'a> {
         let mut fresh = Addresses::default();
         fresh.resolve(names.iter().cloned()).await;
         self.addresses.borrow_mut().merge(fresh);
-        let updates: Vec<(PublicKey, Vec<SocketAddr>)> = {
+        let updates: Vec<(PeerKey, Vec<SocketAddr>)> = {
             let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
             let concerned =
                 config.peers.iter().filter(|peer| peer.endpoints.iter().any(|name| names.contains(name)));
@@ -266,7 +268,7 @@ impl<'a> Running<'a> {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
         self.engine.with_device(move |device, now| {
             let wanted = keys(&peers);
-            let gone: Vec<PublicKey> = device.peer_keys().filter(|key| !wanted.contains(key)).collect();
+            let gone: Vec<PeerKey> = device.peer_keys().filter(|key| !wanted.contains(key)).collect();
             for key in gone {
                 device.remove_peer(&key);
             }
@@ -287,7 +289,7 @@ impl<'a> Running<'a> {
     fn identify(&self, id: PeerId) -> Option<(crate::device::PeerStatus, String)> {
         let status = self.engine.with_device(move |device, now| device.status_of(id, now))??;
         let config = self.config.borrow();
-        let name = peer_by_key(&config, &status.public_key)?.name.to_string();
+        let name = peer_by_key(&config, &status.key)?.name.to_string();
         Some((status, name))
     }
 
@@ -350,10 +352,16 @@ fn start_engine(
     let rng = rand_core::UnwrapErr(getrandom::SysRng);
     let interface = &config.interface;
     let settings = DeviceSettings {
-        identity: interface.identity.share(),
-        network_keys: interface.network_key.iter().map(crate::base::SecretBytes::duplicate).collect(),
-        suites: supported_suites(),
-        parameters: ParametersBytes { mtu: interface.mtu.into(), ..ParametersBytes::default() },
+        hybrid: Some(LocalNode {
+            identity: interface.identity.share(),
+            network_keys: interface.network_key.iter().map(SecretBytes::duplicate).collect(),
+            suites: supported_suites(),
+            parameters: ParametersBytes { mtu: interface.mtu.into(), ..ParametersBytes::default() },
+        }),
+        wireguard: interface.wireguard_key.as_ref().map(X25519SecretKey::new),
+        unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        mtu: interface.mtu,
+        rekey_after: REKEY_AFTER_TIME,
         local: interface.addresses.iter().map(IpNet::addr).collect(),
         forwarding: match &config.gateway {
             None => Forwarding::Off,
@@ -370,9 +378,9 @@ fn start_engine(
 
 fn set_peers(device: &mut Device, peers: Vec<DevicePeer>, now: Instant) {
     for (settings, allowed_ips) in peers {
-        let key = settings.public_key;
+        let key = settings.key;
         if device.set_peer(settings, allowed_ips, now).is_none() {
-            tracing::error!(peer = %key, "this public key cannot be a peer's: it is our own, or no valid Ed25519 key");
+            tracing::error!(peer = %key, "this public key cannot be a peer's: it is our own, or no valid one");
         }
     }
     device.update_routes();
@@ -404,19 +412,18 @@ fn known_endpoints(addresses: &Addresses) -> Vec<IpAddr> {
     addresses.all().map(|address| address.ip().to_canonical()).collect()
 }
 
-fn peer_by_key<'c>(config: &'c Config, key: &PublicKey) -> Option<&'c PeerConfig> {
+fn peer_by_key<'c>(config: &'c Config, key: &PeerKey) -> Option<&'c PeerConfig> {
     config.peers.iter().find(|peer| peer.public_key == *key)
 }
 
 /// What a reload cannot change; naming it is better than applying half of a file.
 fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
     let (a, b) = (&old.interface, &new.interface);
-    let same_secret =
-        |x: &Option<crate::base::SecretBytes<32>>, y: &Option<crate::base::SecretBytes<32>>| match (x, y) {
-            (None, None) => true,
-            (Some(x), Some(y)) => x.ct_eq(y),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
+    let same_secret = |x: &Option<SecretBytes<32>>, y: &Option<SecretBytes<32>>| match (x, y) {
+        (None, None) => true,
+        (Some(x), Some(y)) => x.ct_eq(y),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
     let changed = [
         ("name", a.name != b.name),
         ("identity", a.identity.public_key() != b.identity.public_key()),
@@ -425,6 +432,7 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("mtu", a.mtu != b.mtu),
         ("routes", a.routes != b.routes),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
+        ("wireguard_key", !same_secret(&a.wireguard_key, &b.wireguard_key)),
         ("[gateway]", old.gateway != new.gateway),
     ];
     let changed: Vec<&str> =

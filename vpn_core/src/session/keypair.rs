@@ -3,7 +3,7 @@
 use super::{CounterRange, ReplayWindow, SendCounter, counter::CounterSource};
 use crate::{
     base::{DropReason, ReceiverIndex},
-    handshake::{Agreement, Role},
+    handshake::{Agreement, Protocol, Role},
     symmetric::{AeadKey, Suite, TAG_SIZE},
     wire::transport::{HEADER_SIZE, OVERHEAD, TYPE_TRANSPORT, TransportHeader},
 };
@@ -20,6 +20,8 @@ pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// Pause before a handshake message is repeated.
 pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Payloads of WireGuard sessions are multiples of this many bytes (its paper, section 5.4.6).
+pub const PADDING: usize = 16;
 /// Pause after which a receiver that has nothing to send sends an empty packet.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,6 +56,7 @@ pub enum SealError {
 /// The two directional transport keys of a session.
 #[derive(Debug)]
 pub struct Keypair {
+    protocol: Protocol,
     role: Role,
     suite: Suite,
     local_index: ReceiverIndex,
@@ -63,15 +66,25 @@ pub struct Keypair {
     counters: CounterSource,
     replay: Mutex<ReplayWindow>,
     created: Instant,
+    /// Age at which its initiator makes a new one.
+    rekey_after: Duration,
     /// Whether anything authentic was received: confirms the keypair to its initiator.
     confirmed: AtomicBool,
     rekey_wanted: AtomicBool,
 }
 
 impl Keypair {
-    /// The keypair of a handshake completed at `now`.
-    pub fn new(agreement: &Agreement, now: Instant) -> Self {
+    /// The keypair of a handshake completed at `now`, whose initiator makes a new one after `rekey_after`
+    /// ([`REKEY_AFTER_TIME`], or less in tests).
+    pub fn new(agreement: &Agreement, rekey_after: Duration, now: Instant) -> Self {
+        // The end that has the last word of the handshake knows that the other has it all; the other learns it from
+        // the first packet.
+        let confirmed = match agreement.protocol {
+            Protocol::Hybrid => agreement.role == Role::Responder,
+            Protocol::Wireguard => agreement.role == Role::Initiator,
+        };
         Self {
+            protocol: agreement.protocol,
             role: agreement.role,
             suite: agreement.suite,
             local_index: agreement.local_index,
@@ -81,9 +94,15 @@ impl Keypair {
             counters: CounterSource::default(),
             replay: Mutex::default(),
             created: now,
-            confirmed: AtomicBool::new(agreement.role == Role::Responder),
+            rekey_after,
+            confirmed: AtomicBool::new(confirmed),
             rekey_wanted: AtomicBool::new(false),
         }
+    }
+
+    /// The handshake that made it.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Our role in the handshake that made it.
@@ -106,8 +125,8 @@ impl Keypair {
         self.created
     }
 
-    /// Whether the peer is known to have it too: a responder's from the start, an initiator's once something
-    /// authentic was received.
+    /// Whether the peer is known to have it too: in a hybrid session a responder's from the start, an initiator's once
+    /// something authentic was received; in a WireGuard session the other way round.
     pub fn is_confirmed(&self) -> bool {
         self.confirmed.load(Relaxed)
     }
@@ -126,6 +145,15 @@ impl Keypair {
             return Err(SealError::Expired);
         }
         self.counters.reserve(n, reject_after_messages(self.suite)).ok_or(SealError::Expired)
+    }
+
+    /// Length in bytes of the payload that carries a packet of `len` bytes: WireGuard's are padded to a multiple of
+    /// [`PADDING`], but not beyond `mtu`, the tunnel's.
+    pub fn payload_len(&self, len: usize, mtu: usize) -> usize {
+        match self.protocol {
+            Protocol::Hybrid => len,
+            Protocol::Wireguard => len.next_multiple_of(PADDING).min(mtu.max(len)),
+        }
     }
 
     /// Seals a frame in place: 16 bytes of header to be written, the payload, 16 bytes for the tag.
@@ -179,7 +207,7 @@ impl Keypair {
     /// Whether sending with it should make a new keypair first (protocol.md 8.2): only its initiator does, after
     /// [`REKEY_AFTER_TIME`]; either end, after many messages. Answers `true` once.
     pub fn take_rekey_on_send(&self, now: Instant) -> bool {
-        let old = self.role == Role::Initiator && now >= self.created + REKEY_AFTER_TIME;
+        let old = self.role == Role::Initiator && now >= self.created + self.rekey_after;
         (old || self.counters.used() >= rekey_after_messages(self.suite))
             && !self.rekey_wanted.swap(true, Relaxed)
     }
@@ -213,7 +241,7 @@ mod tests {
             suite,
             parameters: ParametersBytes::default(),
         };
-        Keypair::new(&agreement, now)
+        Keypair::new(&agreement, REKEY_AFTER_TIME, now)
     }
 
     #[test]

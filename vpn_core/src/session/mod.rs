@@ -7,7 +7,7 @@ mod replay;
 
 pub use counter::{CounterRange, SendCounter};
 pub use keypair::{
-    KEEPALIVE_TIMEOUT, Keypair, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT, SealError,
+    KEEPALIVE_TIMEOUT, Keypair, PADDING, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT, SealError,
     rekey_after_messages,
 };
 pub use replay::{REPLAY_WINDOW, ReplayWindow};

@@ -4,7 +4,12 @@ use super::{
     IndexLease,
     timers::{FINISH_REPEAT, jittered},
 };
-use crate::{handshake::hybrid::Initiation, session::REKEY_TIMEOUT, wire::hybrid::Finish};
+use crate::{
+    base::ReceiverIndex,
+    handshake::{hybrid, wireguard},
+    session::REKEY_TIMEOUT,
+    wire::hybrid::Finish,
+};
 use rand_core::CryptoRng;
 use std::time::{Duration, Instant};
 
@@ -30,9 +35,16 @@ pub(super) struct Attempt {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Init sent.
-    AwaitResponse { state: Box<Initiation>, lease: IndexLease, retry_at: Instant },
+    AwaitResponse { state: Initiation, lease: IndexLease, retry_at: Instant },
     /// Finish sent; the session is in the `next` slot until something authentic arrives on it.
     AwaitConfirmation(Confirmation),
+}
+
+/// An initiator's state.
+#[derive(Debug)]
+pub(super) enum Initiation {
+    Hybrid(Box<hybrid::Initiation>),
+    Wireguard(Box<wireguard::Initiation>),
 }
 
 /// The repetition of a finish.
@@ -75,6 +87,16 @@ impl Confirmation {
 }
 
 impl Attempt {
+    /// Whether a hybrid response to `index` is waited for.
+    pub(super) fn awaits_hybrid(&self, index: ReceiverIndex) -> bool {
+        matches!(&self.phase, Phase::AwaitResponse { state: Initiation::Hybrid(_), lease, .. } if lease.index() == index)
+    }
+
+    /// Whether a WireGuard response to `index` is waited for.
+    pub(super) fn awaits_wireguard(&self, index: ReceiverIndex) -> bool {
+        matches!(&self.phase, Phase::AwaitResponse { state: Initiation::Wireguard(_), lease, .. } if lease.index() == index)
+    }
+
     pub(super) fn next_timeout(&self) -> Instant {
         match &self.phase {
             Phase::AwaitResponse { retry_at, .. } => *retry_at,

@@ -1,87 +1,24 @@
 //! One peer's life as control sees it: what every message, mark and timer does.
 
+mod hybrid;
 mod schedule;
+mod wireguard;
 
 use super::{
-    Event, IndexLease, IndexUse, PeerPlane, PeerState, SessionTable, StagingBudget, Unanswered,
-    attempt::{Attempt, Confirmation, Phase},
+    Context, Event, IndexLease, IndexUse, PeerPlane, PeerSettings, PeerState, StagingBudget, Unanswered,
+    attempt::{Attempt, Phase},
     slots::{Session, Slots},
     staging::Staging,
     timers::{init_pause, jitter},
 };
 use crate::{
-    asymmetric::{Identity, PublicKey},
-    base::{DropCounters, DropReason, Endpoint, ReceiverIndex},
-    handshake::{
-        Agreement, HandshakeError, PresharedKey,
-        hybrid::{Initiation, InitiatorSettings, NetworkKey, Rejected},
-    },
+    base::{DropReason, Endpoint},
+    handshake::{Agreement, PeerKey, wireguard::RemoteKey},
     session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
-    wire::{
-        hybrid::{CookieReply, ParametersBytes, Response, SuiteSet},
-        transport::{HEADER_SIZE, OVERHEAD},
-    },
+    wire::transport::OVERHEAD,
 };
-use rand_core::CryptoRng;
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use zerocopy::IntoBytes as _;
-
-/// What is configured for a peer.
-#[derive(Debug)]
-pub struct PeerSettings {
-    /// Its identity.
-    pub public_key: PublicKey,
-    /// The preshared key, all zero for none.
-    pub preshared_key: PresharedKey,
-    /// Where it may be reached, in order of preference; empty for a peer that calls us.
-    pub endpoints: Vec<SocketAddr>,
-    /// How often to send something when nothing else is sent or received; zero is the same as none.
-    pub persistent_keepalive: Option<Duration>,
-    /// Connect at once and never give up, as a client does with its gateway.
-    pub stay_connected: bool,
-}
-
-/// A datagram to send.
-#[derive(Debug)]
-pub struct Transmit {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// Its bytes.
-    pub datagram: Vec<u8>,
-}
-
-/// What a tunnel needs of its device for the length of a call.
-#[expect(missing_debug_implementations, reason = "holds a random generator; lives for one call")]
-pub struct Context<'a> {
-    /// The time.
-    pub now: Instant,
-    /// Our identity.
-    pub identity: &'a Identity,
-    /// The network key that we initiate with.
-    pub network_key: &'a NetworkKey,
-    /// The suites that we offer.
-    pub suites: SuiteSet,
-    /// What we say of ourselves.
-    pub parameters: ParametersBytes,
-    /// Randomness.
-    pub rng: &'a mut dyn CryptoRng,
-    /// Indices.
-    pub table: &'a Arc<SessionTable>,
-    /// The bound on staged packets.
-    pub staging: &'a mut StagingBudget,
-    /// Drop counters.
-    pub drops: &'a DropCounters,
-    /// Datagrams to send.
-    pub outbox: &'a mut VecDeque<Transmit>,
-    /// Events to report.
-    pub events: &'a mut VecDeque<Event>,
-}
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 /// The control side of one peer.
 #[derive(Debug)]
@@ -102,6 +39,8 @@ pub struct Tunnel {
     last_handshake: Option<Instant>,
     handshakes: u64,
     suite: Suite,
+    /// What of a WireGuard peer outlives handshakes; `None` for a hybrid peer, or while we have no WireGuard key.
+    wireguard: Option<Box<RemoteKey>>,
 }
 
 impl Tunnel {
@@ -122,11 +61,13 @@ impl Tunnel {
             last_handshake: None,
             handshakes: 0,
             suite: Suite::ChaCha20Poly1305,
+            wireguard: None,
         }
     }
 
     /// Connects, if the peer is one to stay connected with or whose NAT mapping is to be kept alive.
     pub fn start(&mut self, cx: &mut Context<'_>) {
+        self.meet_wireguard_key(cx);
         if self.persistent_keepalive().is_some() {
             self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
         }
@@ -138,10 +79,18 @@ impl Tunnel {
 
     /// Stops: nothing waits, nothing is sealed or opened any more.
     pub fn stop(&mut self, staging: &mut StagingBudget) {
+        self.disconnect();
+        self.staging.clear(staging);
+    }
+
+    /// Forgets sessions and handshakes; the next packet begins anew.
+    pub fn disconnect(&mut self) {
         self.slots = Slots::default();
         self.plane.set_sending(None);
-        self.staging.clear(staging);
         self.attempt = None;
+        self.begin_at = None;
+        self.last_init = None;
+        self.unanswered = None;
     }
 
     /// The side shared with the packet path.
@@ -156,7 +105,7 @@ impl Tunnel {
 
     /// Takes new settings for the same public key; sessions go on.
     pub fn set_settings(&mut self, settings: PeerSettings, cx: &mut Context<'_>) {
-        debug_assert_eq!(settings.public_key, self.settings.public_key);
+        debug_assert_eq!(settings.key, self.settings.key);
         let endpoints_changed = settings.endpoints != self.settings.endpoints;
         self.settings = settings;
         if endpoints_changed {
@@ -178,6 +127,12 @@ impl Tunnel {
             self.plane.set_endpoint(self.settings.endpoints.first().copied().map(Endpoint::to));
             self.start(cx);
         }
+    }
+
+    /// Sends to `endpoint` from now on, as an administrator said; the peer may move it again.
+    pub fn move_endpoint(&mut self, endpoint: SocketAddr, cx: &mut Context<'_>) {
+        self.plane.set_endpoint(Some(Endpoint::to(endpoint)));
+        self.start(cx);
     }
 
     /// The path to the peer changed (roaming of this host): probes it at once.
@@ -249,103 +204,6 @@ impl Tunnel {
         }
     }
 
-    /// A response to our init.
-    ///
-    /// # Errors
-    /// [`HandshakeError`] when it is refused; the handshake goes on.
-    pub fn handle_response(
-        &mut self,
-        response: &Response,
-        from: Endpoint,
-        cx: &mut Context<'_>,
-    ) -> Result<(), HandshakeError> {
-        let Some(Attempt { begun, phase: Phase::AwaitResponse { state, lease, retry_at } }) = self.attempt.take_if(
-            |attempt| matches!(&attempt.phase, Phase::AwaitResponse { lease, .. } if lease.index() == response.receiver),
-        ) else {
-            return Err(HandshakeError::UnknownIndex);
-        };
-        match state.read_response(response, cx.identity, &self.settings.preshared_key, cx.parameters) {
-            Ok(completed) => {
-                let session = self.make_session(&completed.agreement, lease, begun, None, cx.now);
-                self.plane.set_endpoint(Some(from));
-                cx.send(from, completed.finish.as_bytes().to_vec());
-                let confirmation = Confirmation::new(completed.finish, cx.rng, cx.now);
-                self.attempt = Some(Attempt { begun, phase: Phase::AwaitConfirmation(confirmation) });
-                self.slots.next = Some(session);
-                self.update_sending(cx.now);
-                self.flush(cx);
-                Ok(())
-            }
-            Err(Rejected { state: Some(state), error }) => {
-                self.attempt =
-                    Some(Attempt { begun, phase: Phase::AwaitResponse { state, lease, retry_at } });
-                Err(error)
-            }
-            Err(Rejected { state: None, error }) => {
-                self.want_handshake(cx);
-                Err(error)
-            }
-        }
-    }
-
-    /// A cookie reply to our init: sends the init again with the cookie.
-    ///
-    /// # Errors
-    /// [`HandshakeError`] when it is refused.
-    pub fn handle_cookie_reply(
-        &mut self,
-        reply: &CookieReply,
-        cx: &mut Context<'_>,
-    ) -> Result<(), HandshakeError> {
-        let Some(Attempt { phase: Phase::AwaitResponse { state, .. }, .. }) = &mut self.attempt else {
-            return Err(HandshakeError::UnknownIndex);
-        };
-        let init = state.read_cookie_reply(reply)?;
-        if let Some(endpoint) = self.plane.endpoint() {
-            cx.send(endpoint, init.as_bytes().to_vec());
-        }
-        Ok(())
-    }
-
-    /// A valid finish: installs the session of a handshake that was answered at `begun`, and confirms it.
-    pub fn handle_agreement(
-        &mut self,
-        agreement: &Agreement,
-        lease: IndexLease,
-        begun: Instant,
-        finish_hash: Hash,
-        from: Endpoint,
-        cx: &mut Context<'_>,
-    ) {
-        let session = self.make_session(agreement, lease, begun, Some(finish_hash), cx.now);
-        let keypair = Arc::clone(&session.keypair);
-        self.plane.set_endpoint(Some(from));
-        self.establish(session, cx);
-        self.send_empty(&keypair, from, cx);
-        self.flush(cx);
-    }
-
-    /// A finish for an index that has become a session: a repetition of the one that made it is confirmed again, to
-    /// where it came from and without moving the endpoint (protocol.md 6.2).
-    ///
-    /// # Errors
-    /// [`HandshakeError::UnknownIndex`] for any other finish.
-    pub fn handle_repeated_finish(
-        &mut self,
-        index: ReceiverIndex,
-        finish_hash: &Hash,
-        from: Endpoint,
-        cx: &mut Context<'_>,
-    ) -> Result<(), HandshakeError> {
-        let session =
-            self.slots.find(index).filter(|session| session.finish_hash.as_ref() == Some(finish_hash));
-        let keypair =
-            session.map(|session| Arc::clone(&session.keypair)).ok_or(HandshakeError::UnknownIndex)?;
-        // Not noted as sent: a replay from elsewhere must not stand in for the keepalive that the peer is owed.
-        cx.send_empty(&keypair, from);
-        Ok(())
-    }
-
     /// The packet path asked for a look at the marks.
     pub fn handle_attention(&mut self, cx: &mut Context<'_>) {
         self.confirm(cx);
@@ -370,22 +228,27 @@ impl Tunnel {
 
     fn send_init(&mut self, cx: &mut Context<'_>) {
         let Some(endpoint) = self.plane.endpoint() else { return };
+        let lease = cx.table.lease(IndexUse::Initiation(self.plane.id()), cx.rng);
+        let begun = match self.settings.key {
+            PeerKey::Hybrid(responder) => hybrid::begin(responder, lease.index(), cx),
+            PeerKey::Wireguard(_) => self.begin_wireguard(lease.index(), cx),
+        };
+        // Without a key of that kind of our own there is nothing to begin with.
+        let Some((state, init)) = begun else { return };
         let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0, refused: false });
         row.inits += 1;
         let elapsed = cx.now.saturating_duration_since(row.since);
-        let settings = InitiatorSettings {
-            responder: self.settings.public_key,
-            network_key: cx.network_key,
-            suites: cx.suites,
-        };
-        let lease = cx.table.lease(IndexUse::Initiation(self.plane.id()), cx.rng);
-        let (state, init) = Initiation::start(&settings, lease.index(), cx.rng);
-        cx.send(endpoint, init.as_bytes().to_vec());
+        self.send_handshake(endpoint, init, cx);
         let retry_at = cx.now + init_pause(elapsed) + jitter(cx.rng);
-        let phase = Phase::AwaitResponse { state: Box::new(state), lease, retry_at };
+        let phase = Phase::AwaitResponse { state, lease, retry_at };
         self.attempt = Some(Attempt { begun: cx.now, phase });
         self.last_init = Some(cx.now);
         self.begin_at = None;
+    }
+
+    fn send_handshake(&self, endpoint: Endpoint, message: Vec<u8>, cx: &mut Context<'_>) {
+        self.plane.count_sent(message.len());
+        cx.send(endpoint, message);
     }
 
     fn try_next_endpoint(&mut self) {
@@ -404,16 +267,16 @@ impl Tunnel {
     }
 
     fn make_session(
-        &mut self,
+        &self,
         agreement: &Agreement,
         lease: IndexLease,
         begun: Instant,
         finish_hash: Option<Hash>,
-        now: Instant,
+        cx: &Context<'_>,
     ) -> Session {
-        let keypair = Arc::new(Keypair::new(agreement, now));
+        let keypair = Arc::new(Keypair::new(agreement, cx.rekey_after, cx.now));
         lease.turn_into(IndexUse::Session(Arc::clone(&keypair), Arc::clone(&self.plane)));
-        Session { keypair, lease, begun, completed: now, finish_hash }
+        Session { keypair, lease, begun, completed: cx.now, finish_hash }
     }
 
     /// Moves the unconfirmed session to its place once something authentic arrived on it.
@@ -431,7 +294,7 @@ impl Tunnel {
     fn establish(&mut self, session: Session, cx: &mut Context<'_>) {
         let role = session.keypair.role();
         self.suite = session.keypair.suite();
-        self.slots.install(session, cx.identity.public_key() < self.settings.public_key);
+        self.slots.install(session, self.tie_break(cx));
         self.update_sending(cx.now);
         self.plane.marks.unanswered.clear();
         self.plane.marks.last_received.set(self.plane.epoch(), cx.now);
@@ -441,6 +304,14 @@ impl Tunnel {
         self.last_handshake = Some(cx.now);
         self.handshakes += 1;
         cx.events.push_back(Event::SessionEstablished { peer: self.plane.id(), role });
+    }
+
+    /// Whether our key is the lower one, which decides between crossing hybrid handshakes (protocol.md 6.8).
+    fn tie_break(&self, cx: &Context<'_>) -> Option<bool> {
+        match self.settings.key {
+            PeerKey::Hybrid(theirs) => cx.hybrid.map(|node| node.identity.public_key() < theirs),
+            PeerKey::Wireguard(_) => None,
+        }
     }
 
     fn update_sending(&self, now: Instant) {
@@ -455,9 +326,7 @@ impl Tunnel {
             else {
                 return;
             };
-            let mut frame = vec![0; packet.len() + OVERHEAD];
-            frame[HEADER_SIZE..HEADER_SIZE + packet.len()].copy_from_slice(&packet);
-            outbound.keypair.seal(counter, &mut frame);
+            let frame = cx.frame(&outbound.keypair, counter, &packet);
             // What control sends itself needs no attention: the caller looks at the timers afterwards anyway.
             self.plane.note_sent(&outbound.keypair, frame.len(), cx.now);
             cx.send(outbound.endpoint, frame);
@@ -468,21 +337,5 @@ impl Tunnel {
     fn send_empty(&self, keypair: &Keypair, to: Endpoint, cx: &mut Context<'_>) {
         self.plane.note_sent_empty(OVERHEAD, cx.now);
         cx.send_empty(keypair, to);
-    }
-}
-
-impl Context<'_> {
-    fn send(&mut self, endpoint: Endpoint, datagram: Vec<u8>) {
-        self.outbox.push_back(Transmit { endpoint, datagram });
-    }
-
-    /// Sends an empty packet that no timer knows of.
-    fn send_empty(&mut self, keypair: &Keypair, to: Endpoint) {
-        let Some(counter) = keypair.reserve(1, self.now).ok().and_then(|mut counters| counters.next()) else {
-            return;
-        };
-        let mut frame = vec![0; OVERHEAD];
-        keypair.seal(counter, &mut frame);
-        self.send(to, frame);
     }
 }

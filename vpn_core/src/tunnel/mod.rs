@@ -5,6 +5,7 @@
 //! asks for that look ("attention") only when a deadline moved forward, so a busy peer costs control nothing.
 
 mod attempt;
+mod context;
 mod event;
 mod life;
 mod plane;
@@ -14,8 +15,9 @@ mod table;
 mod timers;
 
 pub use attempt::Unanswered;
+pub use context::{Context, PeerSettings, Transmit};
 pub use event::{Event, PeerState};
-pub use life::{Context, PeerSettings, Transmit, Tunnel};
+pub use life::Tunnel;
 pub use plane::{NotReady, Outbound, PeerPlane};
 pub use slots::Session;
 pub use staging::{MAX_STAGED_BYTES, MAX_STAGED_PACKETS, StagingBudget};

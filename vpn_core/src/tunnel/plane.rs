@@ -78,12 +78,12 @@ impl PeerPlane {
         self.id
     }
 
-    /// Bytes of datagrams received from it and authenticated.
+    /// Bytes of datagrams received from it and authenticated; handshake messages as far as they name it.
     pub fn rx_bytes(&self) -> u64 {
         self.rx_bytes.load(Relaxed)
     }
 
-    /// Bytes of datagrams sent to it.
+    /// Bytes of datagrams sent to it; handshake messages as far as it was known whom they are for.
     pub fn tx_bytes(&self) -> u64 {
         self.tx_bytes.load(Relaxed)
     }
@@ -136,6 +136,16 @@ impl PeerPlane {
         self.note_sent_empty(bytes, now);
         let unanswered = self.marks.unanswered.set_if_unset(self.epoch, now);
         (unanswered && self.looks_later_than(now + DEAD_PEER_TIME)) | keypair.take_rekey_on_send(now)
+    }
+
+    /// Counts a handshake message sent.
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.tx_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts a handshake message received and authenticated.
+    pub(super) fn count_received(&self, bytes: usize) {
+        self.rx_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Notes an empty packet sent: it needs no answer.

@@ -9,9 +9,9 @@ use crate::{
 };
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-/// Sessions kept for receiving after newer ones. Two, because crossing handshakes leave two of one age, and because a
-/// rekey whose confirmations are lost is followed by another while the peer still sends on the session before both.
-const MAX_PREVIOUS: usize = 2;
+/// Sessions kept for receiving after newer ones. Crossing handshakes leave two of one age, and so does the rekey of both,
+/// which cross again: while one end has done that, the other still sends on the older of the first two.
+const MAX_PREVIOUS: usize = 3;
 
 /// A completed handshake's keypair and what control knows of it.
 #[derive(Debug)]
@@ -34,15 +34,22 @@ pub(super) struct Slots {
     /// Newest first.
     pub(super) previous: VecDeque<Session>,
     pub(super) current: Option<Session>,
-    /// As initiator: made, not yet confirmed.
+    /// Made, not yet confirmed by something that arrived on it: as initiator of a hybrid handshake, as responder of a
+    /// WireGuard one.
     pub(super) next: Option<Session>,
 }
 
 impl Slots {
-    /// Installs a session that both ends have. `we_are_lower` compares the public keys.
-    pub(super) fn install(&mut self, session: Session, we_are_lower: bool) {
+    /// Installs a session that both ends have. `we_are_lower` compares the public keys, where that decides between
+    /// crossing handshakes; otherwise the newest session serves.
+    pub(super) fn install(&mut self, session: Session, we_are_lower: Option<bool>) {
+        if we_are_lower.is_none()
+            && let Some(unconfirmed) = self.next.take()
+        {
+            self.previous.push_front(unconfirmed); // WireGuard's initiator has overtaken what it had answered.
+        }
         match self.current.take() {
-            Some(current) if keeps_sending(&current, &session, we_are_lower) => {
+            Some(current) if we_are_lower.is_some_and(|lower| keeps_sending(&current, &session, lower)) => {
                 self.current = Some(current);
                 self.previous.push_front(session);
             }
@@ -56,10 +63,13 @@ impl Slots {
         self.previous.truncate(MAX_PREVIOUS);
     }
 
-    /// The keypair to send with: the current one; or, when there is none, the unconfirmed one.
+    /// The keypair to send with: the current one; or, when there is none, the unconfirmed one of a handshake that we
+    /// initiated. What a WireGuard responder holds is not to be used before the initiator has used it.
     pub(super) fn sending(&self, now: Instant) -> Option<&Session> {
         let usable = |session: &&Session| !session.keypair.is_expired(now);
-        self.current.as_ref().filter(usable).or_else(|| self.next.as_ref().filter(usable))
+        let initiated = |session: &&Session| session.keypair.role() == Role::Initiator;
+        let next = || self.next.as_ref().filter(initiated).filter(usable);
+        self.current.as_ref().filter(usable).or_else(next)
     }
 
     pub(super) fn find(&self, index: ReceiverIndex) -> Option<&Session> {
@@ -88,7 +98,9 @@ impl Slots {
     /// Whether a session that no newer one has replaced wants to be. After crossing handshakes that may be one that
     /// only the peer sends on: reordering can make the ends disagree on which is the current one.
     pub(super) fn wants_rekey(&self) -> bool {
-        let newest = self.all().map(|session| session.keypair.created()).max();
+        // Of an unconfirmed one nobody knows whether it ever serves.
+        let confirmed = self.all().filter(|session| session.keypair.is_confirmed());
+        let newest = confirmed.map(|session| session.keypair.created()).max();
         self.all().any(|session| {
             let replaced = newest > Some(session.keypair.created() + REKEY_TIMEOUT);
             session.keypair.wants_rekey() && !replaced
@@ -112,6 +124,7 @@ mod tests {
     use crate::{
         base::SecretBytes,
         handshake::{Agreement, Protocol},
+        session::REKEY_AFTER_TIME,
         symmetric::Suite,
         tunnel::{IndexUse, SessionTable},
         wire::hybrid::ParametersBytes,
@@ -134,7 +147,7 @@ mod tests {
             suite: Suite::ChaCha20Poly1305,
             parameters: ParametersBytes::default(),
         };
-        let keypair = Arc::new(Keypair::new(&agreement, completed));
+        let keypair = Arc::new(Keypair::new(&agreement, REKEY_AFTER_TIME, completed));
         Session { keypair, lease, begun: base + Duration::from_millis(begun), completed, finish_hash: None }
     }
 
@@ -153,8 +166,8 @@ mod tests {
                 ("more than 5 s apart", other, 50, 5101, we_are_lower, false),
             ] {
                 let mut slots = Slots::default();
-                slots.install(session(own, base, 0, 100), we_are_lower);
-                slots.install(session(role, base, begun, completed), lower);
+                slots.install(session(own, base, 0, 100), Some(we_are_lower));
+                slots.install(session(role, base, begun, completed), Some(lower));
                 let serves_since = slots.current.as_ref().expect("installed").begun;
                 assert_eq!(serves_since == base, keeps, "{why}");
                 assert_eq!(slots.previous.len(), 1, "both open what arrives");

@@ -5,5 +5,30 @@ pub mod ip;
 pub mod transport;
 pub mod wireguard;
 
+/// A handshake message as it lies in a datagram: right type and length, nothing else checked.
+#[derive(Clone, Copy, Debug)]
+pub enum HandshakeMessage<'a> {
+    /// Types 5 to 8.
+    Hybrid(hybrid::Message<'a>),
+    /// Types 1 to 3.
+    Wireguard(wireguard::Message<'a>),
+}
+
+impl<'a> HandshakeMessage<'a> {
+    /// Recognises a message of either handshake.
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let wireguard = || wireguard::Message::parse(datagram).map(Self::Wireguard);
+        hybrid::Message::parse(datagram).map(Self::Hybrid).or_else(wireguard)
+    }
+
+    /// Whether it begins a handshake: what a stranger can send at no cost, and what costs most to answer.
+    pub const fn is_init(&self) -> bool {
+        matches!(
+            self,
+            Self::Hybrid(hybrid::Message::Init(_)) | Self::Wireguard(wireguard::Message::Initiation(_))
+        )
+    }
+}
+
 /// The longest handshake message, in bytes: with its IPv6 and UDP headers it passes any IPv6 path (protocol.md 2.3).
 pub const MAX_HANDSHAKE_MESSAGE: usize = ip::IPV6_MIN_MTU as usize - ip::IPV6_HEADER_SIZE - 8;

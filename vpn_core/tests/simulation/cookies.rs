@@ -14,7 +14,7 @@ use zerocopy::IntoBytes as _;
 
 /// `count` inits that nobody will finish, each from an address of its own.
 fn flood(net: &mut Network, count: u32, first: u32) {
-    let responder = net.key(1);
+    let responder = net.nodes[1].settings.identity().public_key();
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(first));
     let network_key = SecretBytes::ZERO;
     let settings =
@@ -143,7 +143,7 @@ fn half_open_table_is_bounded_and_a_full_one_pushes_nobody_out() {
     net.capturing = false;
     net.nodes[0].asleep = true;
     net.run_for(secs(6)); // Its own init is forgotten by then.
-    let (responder, network_key) = (net.key(1), SecretBytes::ZERO);
+    let (responder, network_key) = (net.nodes[1].settings.identity().public_key(), SecretBytes::ZERO);
     let settings =
         InitiatorSettings { responder, network_key: &network_key, suites: SuiteSet::CHACHA20_POLY1305 };
     let mut rng = ChaCha8Rng::seed_from_u64(7);

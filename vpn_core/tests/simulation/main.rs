@@ -24,3 +24,4 @@ mod restart;
 mod soak;
 mod staging;
 mod strangers;
+mod wireguard;

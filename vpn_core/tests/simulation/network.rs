@@ -11,7 +11,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
-use vpn_core::{asymmetric::PublicKey, tunnel::Transmit};
+use vpn_core::{
+    handshake::{PeerKey, Protocol},
+    tunnel::Transmit,
+};
 
 /// Steps at one instant after which time is said to stand still.
 const MAX_STEPS_AT_ONCE: u32 = 20_000;
@@ -39,10 +42,10 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn of(datagram: &[u8]) -> Self {
         match (datagram.first(), datagram.len()) {
-            (Some(5), _) => Self::Init,
-            (Some(6), _) => Self::Response,
+            (Some(1 | 5), _) => Self::Init,
+            (Some(2 | 6), _) => Self::Response,
             (Some(7), _) => Self::Finish,
-            (Some(8), _) => Self::CookieReply,
+            (Some(3 | 8), _) => Self::CookieReply,
             (Some(4), EMPTY) => Self::Empty,
             (Some(4), _) => Self::Data,
             _ => Self::Other,
@@ -86,6 +89,8 @@ pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) base: Instant,
     pub(crate) nodes: Vec<Node>,
+    /// The handshake that [`Network::peering`] configures.
+    pub(crate) protocol: Protocol,
     pub(crate) weather: Weather,
     /// Everything that nodes sent, when capturing.
     pub(crate) capture: Vec<Wire>,
@@ -113,6 +118,7 @@ impl Network {
             now: base,
             base,
             nodes: Vec::new(),
+            protocol: Protocol::Hybrid,
             weather: Weather { delay: millis(20), jitter: Duration::ZERO, loss: 0, duplication: 0 },
             capture: Vec::new(),
             capturing: true,
@@ -171,8 +177,8 @@ impl Network {
         }
     }
 
-    pub(crate) fn key(&self, node: usize) -> PublicKey {
-        self.nodes[node].device.public_key()
+    pub(crate) fn key(&self, node: usize) -> PeerKey {
+        self.nodes[node].settings.key(self.protocol)
     }
 
     pub(crate) fn rule(&mut self, rule: impl FnMut(&Wire) -> bool + 'static) {

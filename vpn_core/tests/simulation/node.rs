@@ -9,9 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 use vpn_core::{
-    asymmetric::{Identity, PublicKey},
+    asymmetric::{Identity, X25519SecretKey},
     base::{DropReason, Endpoint, PeerId, SecretBytes},
     device::{DataPlane, Device, DeviceSettings, Forwarding, Inbound, PeerStatus},
+    handshake::{PeerKey, Protocol, hybrid::LocalNode},
+    session::REKEY_AFTER_TIME,
     symmetric::TAG_SIZE,
     tunnel::{Event, NotReady, PeerPlane, PeerSettings, Transmit},
     wire::{
@@ -19,6 +21,11 @@ use vpn_core::{
         transport::{HEADER_SIZE, OVERHEAD},
     },
 };
+
+/// MTU of every tunnel, in bytes.
+pub(crate) const MTU: u16 = 1420;
+/// What every node's clock shows at first, in seconds since the Unix epoch.
+const UNIX_TIME: u64 = 1_800_000_000;
 
 /// What survives a restart: configuration.
 #[derive(Clone)]
@@ -42,12 +49,24 @@ impl NodeSettings {
     pub(crate) fn identity(&self) -> Identity {
         Identity::from_seed(&SecretBytes::new([self.seed; 32]))
     }
+
+    pub(crate) fn wireguard_key(&self) -> X25519SecretKey {
+        X25519SecretKey::new(&SecretBytes::new([self.seed | 0x80; 32]))
+    }
+
+    /// The key that peers of `protocol` know this node by.
+    pub(crate) fn key(&self, protocol: Protocol) -> PeerKey {
+        match protocol {
+            Protocol::Hybrid => self.identity().public_key().into(),
+            Protocol::Wireguard => self.wireguard_key().public_key().into(),
+        }
+    }
 }
 
 /// One peer in a node's configuration.
 #[derive(Clone)]
 pub(crate) struct Peering {
-    pub(crate) public_key: PublicKey,
+    pub(crate) public_key: PeerKey,
     pub(crate) preshared_key: [u8; 32],
     pub(crate) endpoints: Vec<SocketAddr>,
     pub(crate) persistent_keepalive: Option<Duration>,
@@ -59,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) settings: NodeSettings,
     pub(crate) peerings: Vec<Peering>,
     pub(crate) device: Device,
+    /// When its clock was set.
+    born: Instant,
     pub(crate) plane: Arc<DataPlane>,
     /// The address of this host.
     pub(crate) local: IpAddr,
@@ -78,8 +99,9 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(settings: NodeSettings, address: SocketAddr, seed: u64, now: Instant) -> Self {
         let inner = Ipv4Addr::new(10, 0, 0, settings.seed);
-        let device = Self::device(&settings, inner, seed, now);
+        let device = Self::device(&settings, inner, seed, now, now);
         Self {
+            born: now,
             plane: device.plane(),
             device,
             settings,
@@ -95,12 +117,18 @@ impl Node {
         }
     }
 
-    fn device(settings: &NodeSettings, inner: Ipv4Addr, seed: u64, now: Instant) -> Device {
+    fn device(settings: &NodeSettings, inner: Ipv4Addr, seed: u64, born: Instant, now: Instant) -> Device {
         let settings = DeviceSettings {
-            identity: settings.identity(),
-            network_keys: settings.network_keys.iter().copied().map(SecretBytes::new).collect(),
-            suites: settings.suites,
-            parameters: ParametersBytes { mtu: 1420.into(), ..ParametersBytes::default() },
+            hybrid: Some(LocalNode {
+                identity: settings.identity(),
+                network_keys: settings.network_keys.iter().copied().map(SecretBytes::new).collect(),
+                suites: settings.suites,
+                parameters: ParametersBytes { mtu: MTU.into(), ..ParametersBytes::default() },
+            }),
+            wireguard: Some(settings.wireguard_key()),
+            unix_time: Duration::from_secs(UNIX_TIME) + now.saturating_duration_since(born),
+            mtu: MTU,
+            rekey_after: REKEY_AFTER_TIME,
             local: HashSet::from([IpAddr::V4(inner)]),
             forwarding: settings.forwarding,
         };
@@ -109,7 +137,7 @@ impl Node {
 
     /// Loses everything but configuration.
     pub(crate) fn restart(&mut self, seed: u64, now: Instant) {
-        self.device = Self::device(&self.settings, self.inner, seed, now);
+        self.device = Self::device(&self.settings, self.inner, seed, self.born, now);
         self.plane = self.device.plane();
         self.life += 1;
         for peering in self.peerings.clone() {
@@ -127,7 +155,7 @@ impl Node {
 
     fn configure(&mut self, peering: &Peering, now: Instant) -> Option<PeerId> {
         let settings = PeerSettings {
-            public_key: peering.public_key,
+            key: peering.public_key,
             preshared_key: SecretBytes::new(peering.preshared_key),
             endpoints: peering.endpoints.clone(),
             persistent_keepalive: peering.persistent_keepalive,
@@ -166,7 +194,7 @@ impl Node {
         let mut sent = Vec::with_capacity(packets.len());
         let mut bytes = 0;
         for packet in packets {
-            let mut frame = vec![0; packet.len() + OVERHEAD];
+            let mut frame = vec![0; outbound.keypair.payload_len(packet.len(), MTU.into()) + OVERHEAD];
             frame[HEADER_SIZE..HEADER_SIZE + packet.len()].copy_from_slice(packet);
             let counter = outbound.counters.next().expect("one reserved for each packet");
             outbound.keypair.seal(counter, &mut frame);
@@ -242,9 +270,9 @@ impl Node {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    pub(crate) fn status_of(&self, public_key: PublicKey, now: Instant) -> PeerStatus {
+    pub(crate) fn status_of(&self, public_key: PeerKey, now: Instant) -> PeerStatus {
         let all = self.device.peer_status(now);
-        all.into_iter().find(|status| status.public_key == public_key).expect("a configured peer")
+        all.into_iter().find(|status| status.key == public_key).expect("a configured peer")
     }
 
     pub(crate) fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {

@@ -4,7 +4,7 @@ use super::{
     network::{Kind, Network, secs},
     node::{NodeSettings, Peering},
 };
-use vpn_core::{asymmetric::PublicKey, base::DropReason};
+use vpn_core::{asymmetric::PublicKey, base::DropReason, handshake::Protocol};
 
 /// A client (0) and a gateway (1), configured by the caller before they start.
 fn pair(configure: impl FnOnce(&mut NodeSettings, &mut NodeSettings)) -> Network {
@@ -34,7 +34,7 @@ fn sent_by_gateway(net: &Network) -> usize {
 #[test]
 fn init_for_another_identity_gets_silence() {
     let mut net = pair(|_, _| {});
-    let wrong = NodeSettings::new(99).identity().public_key();
+    let wrong = NodeSettings::new(99).key(Protocol::Hybrid);
     let (towards_gateway, towards_client) = (Peering { public_key: wrong, ..net.peering(1) }, net.peering(0));
     meet(&mut net, towards_gateway, towards_client);
     assert_eq!((sent_by_gateway(&net), established(&net)), (0, 0));
@@ -97,7 +97,7 @@ fn same_preshared_key_on_both_sides_connects() {
 fn finish_of_an_unknown_client_gets_silence() {
     let mut net = pair(|_, _| {});
     let towards_gateway = net.peering(1);
-    let somebody = Peering { public_key: NodeSettings::new(50).identity().public_key(), ..net.peering(0) };
+    let somebody = Peering { public_key: NodeSettings::new(50).key(net.protocol), ..net.peering(0) };
     meet(&mut net, towards_gateway, somebody);
     assert_eq!(established(&net), 0);
     assert_eq!(sent_by_gateway(&net), net.sent(1, Kind::Response));
@@ -109,7 +109,7 @@ fn finish_of_an_unknown_client_gets_silence() {
 fn unknown_client_backs_off_to_one_handshake_in_thirty_seconds() {
     let mut net = pair(|_, _| {});
     let towards_gateway = net.peering(1);
-    let somebody = Peering { public_key: NodeSettings::new(50).identity().public_key(), ..net.peering(0) };
+    let somebody = Peering { public_key: NodeSettings::new(50).key(net.protocol), ..net.peering(0) };
     meet(&mut net, towards_gateway, somebody);
     net.run_for(secs(570));
     net.capture.clear();
@@ -173,7 +173,7 @@ fn own_identity_and_keys_of_small_order_are_refused_as_peers() {
     let mut one = [0; 32];
     one[0] = 1;
     for bytes in [[0; 32], one, [0xff; 32]] {
-        let peering = Peering { public_key: PublicKey(bytes), ..net.peering(1) };
+        let peering = Peering { public_key: PublicKey(bytes).into(), ..net.peering(1) };
         assert!(net.nodes[0].set_peer(peering, net.now).is_none());
     }
 }

@@ -20,7 +20,7 @@ use vpn_core::{
         Agreement, PresharedKey,
         hybrid::{CookieJar, InitGate, Initiation, InitiatorSettings, ResponderSettings, respond},
     },
-    session::Keypair,
+    session::{Keypair, REKEY_AFTER_TIME},
     wire::{
         hybrid::{ParametersBytes, SuiteSet},
         transport::{HEADER_SIZE, OVERHEAD},
@@ -128,7 +128,8 @@ fn program(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn transport(initiator: &Agreement, responder: &Agreement, now: Instant) -> Vec<(&'static str, Vec<u8>)> {
-    let (ours, theirs) = (Keypair::new(initiator, now), Keypair::new(responder, now));
+    let keypair = |agreement| Keypair::new(agreement, REKEY_AFTER_TIME, now);
+    let (ours, theirs) = (keypair(initiator), keypair(responder));
     let seal = |keypair: &Keypair, payload: &[u8]| {
         let mut frame = vec![0; payload.len() + OVERHEAD];
         frame[HEADER_SIZE..HEADER_SIZE + payload.len()].copy_from_slice(payload);

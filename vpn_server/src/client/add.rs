@@ -92,7 +92,7 @@ fn check_request<'a>(config: &'a Config, args: &AddArgs) -> anyhow::Result<&'a E
         bail!("there is a peer {} already, at {}:{}", args.name, peer.file.display(), peer.at.line);
     }
     if let Some(key) = args.public_key {
-        if let Some(peer) = config.peers.iter().find(|peer| peer.public_key == key) {
+        if let Some(peer) = config.peers.iter().find(|peer| peer.public_key == key.into()) {
             bail!("peer {} has this public key already; each client has a key of its own", peer.name);
         }
         ensure!(key != config.interface.identity.public_key(), "this is the server's own public key");

@@ -11,12 +11,14 @@
 
 mod cookie;
 mod initiator;
+mod local;
 mod mac;
 mod responder;
 mod transcript;
 
 pub use cookie::{COOKIE_LIFETIME, CookieJar};
 pub use initiator::{Completed, Initiation, InitiatorSettings, MAX_RESPONSE_FAILURES, Rejected};
+pub use local::LocalNode;
 pub use mac::{CookieReplyKey, NetworkKey, ResponseMacKey, VerifiedInit};
 pub use mac::{InitGate, init_hash};
 pub use responder::{ClaimedIdentity, HalfOpen, MAX_FINISH_FAILURES, ResponderSettings, respond};
