@@ -1,5 +1,6 @@
 //! Which strangers get public-key work done (protocol.md 5.3): cookies under load, then a rate per source.
 
+use super::half_open::BUSY_HALF_OPEN;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
@@ -11,12 +12,15 @@ use std::{
 const FREE_INITS_PER_SECOND: u32 = 512;
 /// Inits answered at once before cookies are demanded: a gateway's clients returning together.
 const FREE_BURST: u32 = 1024;
-/// Half-open handshakes from which on cookies are demanded; an eighth of the table.
-const BUSY_HALF_OPEN: usize = super::MAX_HALF_OPEN / 8;
 /// Inits per second that one source may have answered once cookies are demanded.
 const SOURCE_INITS_PER_SECOND: u32 = 20;
 /// Inits at once of one source: several devices behind one address, each trying twice.
 const SOURCE_BURST: u32 = 40;
+/// What an IPv6 /48, which many customers get as a whole, may have answered: as much as so many of its /64.
+const SUBNETS_PER_SITE: u32 = 8;
+/// Inits that wait for control from which on cookies are demanded, and for how long after they were seen.
+const BUSY_BACKLOG: usize = 64;
+const BUSY_TIME: Duration = Duration::from_secs(1);
 /// Sources remembered; bounds the memory that a stranger can take. Only addresses that answered with a cookie enter.
 const MAX_SOURCES: usize = 16_384;
 
@@ -39,22 +43,25 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Admission {
     free: Bucket,
+    /// Until when control is taken to be behind.
+    busy_until: Option<Instant>,
     sources: HashMap<Source, Bucket>,
     /// Not before this is a full table looked through.
     sweep_at: Instant,
 }
 
-/// A source that shares one rate: an IPv4 address or an IPv6 /64.
+/// A source that shares one rate: an IPv4 address, an IPv6 /64, or, with a rate of its own, the /48 around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     V4([u8; 4]),
-    V6([u8; 8]),
+    V6Subnet([u8; 8]),
+    V6Site([u8; 6]),
 }
 
 impl Admission {
     /// Admission with full buckets.
     pub(super) fn new(now: Instant) -> Self {
-        Self { free: Bucket::full(FREE_BURST, now), sources: HashMap::new(), sweep_at: now }
+        Self { free: Bucket::full(FREE_BURST, now), busy_until: None, sources: HashMap::new(), sweep_at: now }
     }
 
     /// Decides on an init from `from`. `half_open` is the number of half-open handshakes.
@@ -65,39 +72,81 @@ impl Admission {
         half_open: usize,
         now: Instant,
     ) -> Verdict {
-        let busy = half_open >= BUSY_HALF_OPEN;
-        if !busy && self.free.take(FREE_INITS_PER_SECOND, FREE_BURST, now) {
+        let busy = half_open >= BUSY_HALF_OPEN || self.busy_until.is_some_and(|until| now < until);
+        if !busy && self.takes_free(now) {
             return Verdict::Answer;
         }
         if !has_cookie() {
             return Verdict::DemandCookie;
         }
-        let source = Source::of(from.ip());
+        if self.take_for(from.ip(), now) { Verdict::Answer } else { Verdict::RateLimited }
+    }
+
+    fn takes_free(&mut self, now: Instant) -> bool {
+        self.free.refill(FREE_INITS_PER_SECOND, FREE_BURST, now);
+        self.free.take()
+    }
+
+    /// Control found `waiting` inits in its queue.
+    pub(super) fn note_backlog(&mut self, waiting: usize, now: Instant) {
+        if waiting >= BUSY_BACKLOG {
+            self.busy_until = Some(now + BUSY_TIME);
+        }
+    }
+
+    /// Takes one token of the address, and one of the site around it; neither if one of them has none, so that a subnet
+    /// beyond its own rate takes nothing from its neighbours.
+    fn take_for(&mut self, ip: IpAddr, now: Instant) -> bool {
+        let (site, own) = Source::of(ip);
+        let site_has_one =
+            site.is_none_or(|site| self.bucket(site, now).is_some_and(|bucket| bucket.has_one()));
+        if !site_has_one || !self.bucket(own, now).is_some_and(Bucket::take) {
+            return false;
+        }
+        site.is_none_or(|site| self.bucket(site, now).is_some_and(Bucket::take))
+    }
+
+    /// The bucket of `source`, filled up to `now`; `None` when the table is full of others.
+    fn bucket(&mut self, source: Source, now: Instant) -> Option<&mut Bucket> {
         if !self.sources.contains_key(&source) && self.sources.len() >= MAX_SOURCES {
             if now < self.sweep_at {
-                return Verdict::RateLimited;
+                return None;
             }
             self.sweep_at = now + SWEEP_INTERVAL;
             // Full buckets say nothing that a new one would not.
-            self.sources.retain(|_, bucket| !bucket.is_full(SOURCE_INITS_PER_SECOND, SOURCE_BURST, now));
+            self.sources.retain(|source, bucket| {
+                let (rate, burst) = source.limits();
+                !bucket.is_full(rate, burst, now)
+            });
             if self.sources.len() >= MAX_SOURCES {
-                return Verdict::RateLimited;
+                return None;
             }
         }
-        let bucket = self.sources.entry(source).or_insert_with(|| Bucket::full(SOURCE_BURST, now));
-        if bucket.take(SOURCE_INITS_PER_SECOND, SOURCE_BURST, now) {
-            Verdict::Answer
-        } else {
-            Verdict::RateLimited
-        }
+        let (rate, burst) = source.limits();
+        let bucket = self.sources.entry(source).or_insert_with(|| Bucket::full(burst, now));
+        bucket.refill(rate, burst, now);
+        Some(bucket)
     }
 }
 
 impl Source {
-    fn of(ip: IpAddr) -> Self {
+    /// The source that an address is, and the site around it.
+    fn of(ip: IpAddr) -> (Option<Self>, Self) {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip.octets()),
-            IpAddr::V6(ip) => Self::V6(*ip.octets().first_chunk().expect("an address is 16 bytes")),
+            IpAddr::V4(ip) => (None, Self::V4(ip.octets())),
+            IpAddr::V6(ip) => {
+                let octets = ip.octets();
+                let site = octets.first_chunk().map(|prefix| Self::V6Site(*prefix));
+                (site, Self::V6Subnet(*octets.first_chunk().expect("an address is 16 bytes")))
+            }
+        }
+    }
+
+    /// Inits per second, and at once.
+    const fn limits(&self) -> (u32, u32) {
+        match self {
+            Self::V4(_) | Self::V6Subnet(_) => (SOURCE_INITS_PER_SECOND, SOURCE_BURST),
+            Self::V6Site(_) => (SUBNETS_PER_SITE * SOURCE_INITS_PER_SECOND, SUBNETS_PER_SITE * SOURCE_BURST),
         }
     }
 }
@@ -120,9 +169,12 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    fn take(&mut self, rate: u32, burst: u32, now: Instant) -> bool {
-        self.refill(rate, burst, now);
-        let granted = self.tokens >= 1.0;
+    fn has_one(&self) -> bool {
+        self.tokens >= 1.0
+    }
+
+    fn take(&mut self) -> bool {
+        let granted = self.has_one();
         if granted {
             self.tokens -= 1.0;
         }
@@ -173,6 +225,30 @@ mod tests {
             .count();
         assert_eq!(answered, SOURCE_BURST as usize);
         assert_eq!(admission.admit(v4(1), || true, BUSY_HALF_OPEN, now), Verdict::Answer, "another source");
+    }
+
+    #[test]
+    fn a_site_with_many_subnets_is_limited_as_a_whole() {
+        let now = Instant::now();
+        let mut admission = Admission::new(now);
+        let from = |subnet: u16| (Ipv6Addr::new(0x2001, 0xdb8, 7, subnet, 0, 0, 0, 1), 5).into();
+        let answered = (0..5000)
+            .filter(|subnet| admission.admit(from(*subnet), || true, BUSY_HALF_OPEN, now) == Verdict::Answer)
+            .count();
+        assert_eq!(answered, (SUBNETS_PER_SITE * SOURCE_BURST) as usize);
+        assert_eq!(admission.sources.len(), answered + 1, "what is refused is not remembered");
+    }
+
+    #[test]
+    fn a_backlog_demands_cookies_for_a_second() {
+        let now = Instant::now();
+        let mut admission = Admission::new(now);
+        admission.note_backlog(BUSY_BACKLOG - 1, now);
+        assert_eq!(admission.admit(v4(1), || false, 0, now), Verdict::Answer);
+        admission.note_backlog(BUSY_BACKLOG, now);
+        assert_eq!(admission.admit(v4(1), || false, 0, now), Verdict::DemandCookie);
+        assert_eq!(admission.admit(v4(1), || true, 0, now), Verdict::Answer);
+        assert_eq!(admission.admit(v4(1), || false, 0, now + BUSY_TIME), Verdict::Answer);
     }
 
     #[test]

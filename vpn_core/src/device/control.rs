@@ -1,7 +1,8 @@
 //! The control side of a device: peers, timers, and which part deals with a message.
 
 use super::{
-    DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes, admission::Admission, half_open::HalfOpenTable,
+    DataPlane, EarlyPacket, Forwarding, PeerStatus, Routes, admission::Admission, gate::Gate,
+    half_open::HalfOpenTable,
 };
 use crate::{
     asymmetric::X25519SecretKey,
@@ -53,8 +54,8 @@ pub struct DeviceSettings {
 #[expect(missing_debug_implementations, reason = "holds a random generator and every secret of the node")]
 pub struct Device {
     pub(super) hybrid: Option<LocalNode>,
-    pub(super) gate: Option<InitGate>,
-    pub(super) wireguard: Option<LocalKey>,
+    pub(super) gate: Option<Arc<InitGate>>,
+    pub(super) wireguard: Option<Arc<LocalKey>>,
     /// The time since the Unix epoch at an instant: the clock is looked at once, so it never goes back.
     clock: (Instant, Duration),
     rekey_after: Duration,
@@ -91,7 +92,7 @@ macro_rules! context {
             now: $now,
             unix_time: $device.clock.1 + $now.saturating_duration_since($device.clock.0),
             hybrid: $device.hybrid.as_ref(),
-            wireguard: $device.wireguard.as_ref(),
+            wireguard: $device.wireguard.as_deref(),
             mtu: $device.plane.mtu(),
             rekey_after: $device.rekey_after,
             rng: &mut *$device.rng,
@@ -109,8 +110,11 @@ impl Device {
     pub fn new(settings: DeviceSettings, mut rng: Box<dyn CryptoRng + Send>, now: Instant) -> Self {
         let gate = settings.hybrid.as_ref().map(|node| {
             let network_keys = node.network_keys.iter().map(NetworkKey::duplicate).collect();
-            InitGate::new(node.identity.public_key(), network_keys)
+            Arc::new(InitGate::new(node.identity.public_key(), network_keys))
         });
+        let wireguard = settings.wireguard.map(|key| Arc::new(LocalKey::new(key)));
+        let cookies = CookieJar::new(&mut *rng, now);
+        let fence = Gate { hybrid: gate.clone(), wireguard: wireguard.clone(), cookies: cookies.duplicate() };
         let table = Arc::new(SessionTable::default());
         let drops = Arc::new(DropCounters::default());
         let routes = Routes {
@@ -120,11 +124,17 @@ impl Device {
         };
         Self {
             gate,
-            cookies: CookieJar::new(&mut *rng, now),
+            cookies,
             admission: Admission::new(now),
-            plane: Arc::new(DataPlane::new(Arc::clone(&table), routes, Arc::clone(&drops), settings.mtu)),
+            plane: Arc::new(DataPlane::new(
+                Arc::clone(&table),
+                routes,
+                fence,
+                Arc::clone(&drops),
+                settings.mtu,
+            )),
             hybrid: settings.hybrid,
-            wireguard: settings.wireguard.map(LocalKey::new),
+            wireguard,
             clock: (now, settings.unix_time),
             rekey_after: settings.rekey_after.min(REKEY_AFTER_TIME),
             local: settings.local,
@@ -152,8 +162,30 @@ impl Device {
 
     /// Takes another WireGuard key, or none: sessions made with the old one end.
     pub fn set_wireguard_key(&mut self, key: Option<X25519SecretKey>, now: Instant) {
-        self.wireguard = key.map(LocalKey::new);
+        self.wireguard = key.map(|key| Arc::new(LocalKey::new(key)));
+        self.update_gate();
         self.for_all(now, Tunnel::handle_wireguard_key);
+    }
+
+    /// Shows the packet path our keys and cookie secrets as they are now.
+    fn update_gate(&self) {
+        self.plane.set_gate(Gate {
+            hybrid: self.gate.clone(),
+            wireguard: self.wireguard.clone(),
+            cookies: self.cookies.duplicate(),
+        });
+    }
+
+    /// Rotates the cookie secret when it is old.
+    pub(super) fn rotate_cookies(&mut self, now: Instant) {
+        if self.cookies.rotate(&mut *self.rng, now) {
+            self.update_gate();
+        }
+    }
+
+    /// Control is behind by `waiting` inits: a sign of load (protocol.md 5.3).
+    pub fn note_backlog(&mut self, waiting: usize, now: Instant) {
+        self.admission.note_backlog(waiting, now);
     }
 
     /// Whether `key` is our own.

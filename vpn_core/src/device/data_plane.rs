@@ -1,6 +1,7 @@
 //! The packet path without I/O: routing, sealing and opening of batches. Shared by all threads; nothing here takes a
 //! lock, allocates or counts a reference per packet on its usual way.
 
+use super::gate::Gate;
 use crate::{
     base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
     handshake::Protocol,
@@ -44,6 +45,7 @@ pub struct Routes {
 pub struct DataPlane {
     table: Arc<SessionTable>,
     routes: ArcSwap<Routes>,
+    gate: ArcSwap<Gate>,
     drops: Arc<DropCounters>,
     mtu: AtomicUsize,
 }
@@ -84,8 +86,24 @@ impl Inbound {
 }
 
 impl DataPlane {
-    pub(super) fn new(table: Arc<SessionTable>, routes: Routes, drops: Arc<DropCounters>, mtu: u16) -> Self {
-        Self { table, routes: ArcSwap::from_pointee(routes), drops, mtu: AtomicUsize::new(mtu.into()) }
+    pub(super) fn new(
+        table: Arc<SessionTable>,
+        routes: Routes,
+        gate: Gate,
+        drops: Arc<DropCounters>,
+        mtu: u16,
+    ) -> Self {
+        Self {
+            table,
+            routes: ArcSwap::from_pointee(routes),
+            gate: ArcSwap::from_pointee(gate),
+            drops,
+            mtu: AtomicUsize::new(mtu.into()),
+        }
+    }
+
+    pub(super) fn set_gate(&self, gate: Gate) {
+        self.gate.store(Arc::new(gate));
     }
 
     /// MTU of the tunnel interface in bytes: padding does not go beyond it.
@@ -128,10 +146,9 @@ impl DataPlane {
         let mut pending = datagrams.next();
         while let Some(datagram) = pending.take() {
             let Some(index) = transport_index(&arena[datagram.clone()]) else {
-                if HandshakeMessage::parse(&arena[datagram.clone()]).is_some() {
-                    inbound.control.push((datagram, from));
-                } else {
-                    self.drops.count(DropReason::Malformed);
+                match self.check_handshake(&arena[datagram.clone()], from) {
+                    Ok(()) => inbound.control.push((datagram, from)),
+                    Err(reason) => self.drops.count(reason),
                 }
                 pending = datagrams.next();
                 continue;
@@ -164,6 +181,12 @@ impl DataPlane {
             }
             self.accept(arena, &routes, &keypair, &peer, from, now, inbound);
         }
+    }
+
+    /// Whether a datagram that is no transport message is one for control.
+    fn check_handshake(&self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
+        let message = HandshakeMessage::parse(datagram).ok_or(DropReason::Malformed)?;
+        self.gate.load().check(message, from, &self.table)
     }
 
     /// Accepts the opened packets of one run: replay, then bookkeeping, then each packet's own checks.

@@ -15,7 +15,11 @@ use std::{
 /// Half-open handshakes at the most: about 8 MB. A newer one never pushes out an older one.
 pub const MAX_HALF_OPEN: usize = 4096;
 /// How long a half-open handshake waits for its finish.
-pub(super) const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
+const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
+/// The same while many wait: a finish is one round trip away, and whoever holds places without one holds them shorter.
+const BUSY_HALF_OPEN_TIME: Duration = Duration::from_secs(2);
+/// Half-open handshakes that are many: an eighth of the table.
+pub(super) const BUSY_HALF_OPEN: usize = MAX_HALF_OPEN / 8;
 
 /// How often a response is repeated. An initiator never sends the same init twice, so these are copies that the network
 /// or somebody on the path made; without a bound one init would draw responses to any number of forged addresses, past
@@ -54,7 +58,7 @@ pub(super) struct Entry {
 pub(super) struct HalfOpenTable {
     entries: HashMap<ReceiverIndex, Entry>,
     by_init: HashMap<Hash, ReceiverIndex>,
-    /// In order of age; entries that were removed early leave their index behind until its time comes.
+    /// When they began, in order of age; entries that were removed early leave their index behind until its time comes.
     ages: VecDeque<(Instant, ReceiverIndex)>,
     early_bytes: usize,
 }
@@ -78,7 +82,7 @@ impl HalfOpenTable {
     ) {
         let index = lease.index();
         self.by_init.insert(init_hash, index);
-        self.ages.push_back((now + HALF_OPEN_TIME, index));
+        self.ages.push_back((now, index));
         self.entries.insert(
             index,
             Entry { state, lease, begun: now, response, repeats: 0, init_hash, early: Vec::new() },
@@ -123,18 +127,22 @@ impl HalfOpenTable {
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((at, index)) = self.ages.front().copied()
-            && at <= now
+        while let Some((begun, index)) = self.ages.front().copied()
+            && begun + self.life() <= now
         {
             self.ages.pop_front();
             // An index freed early may have been drawn again: only the entry of this age is removed.
-            if self.entries.get(&index).is_some_and(|entry| entry.begun + HALF_OPEN_TIME <= now) {
+            if self.entries.get(&index).is_some_and(|entry| entry.begun == begun) {
                 self.remove(index);
             }
         }
     }
 
     pub(super) fn expires_at(&self) -> Option<Instant> {
-        self.ages.front().map(|(at, _)| *at)
+        self.ages.front().map(|(begun, _)| *begun + self.life())
+    }
+
+    fn life(&self) -> Duration {
+        if self.entries.len() >= BUSY_HALF_OPEN { BUSY_HALF_OPEN_TIME } else { HALF_OPEN_TIME }
     }
 }

@@ -22,9 +22,9 @@ impl Device {
         from: Endpoint,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let (Some(node), Some(gate)) = (&self.hybrid, &self.gate) else { return Err(DropReason::Malformed) };
         self.half_open.expire(now);
-        self.cookies.rotate(&mut *self.rng, now);
+        self.rotate_cookies(now);
+        let (Some(node), Some(gate)) = (&self.hybrid, &self.gate) else { return Err(DropReason::Malformed) };
         let cookies = || self.cookies.cookies_of(from.remote);
         let verified = gate.check(init, cookies)?;
         let init_hash = init_hash(init);

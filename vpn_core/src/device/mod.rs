@@ -5,6 +5,7 @@
 mod admission;
 mod control;
 mod data_plane;
+mod gate;
 mod half_open;
 mod hybrid;
 mod status;

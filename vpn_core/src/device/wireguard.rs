@@ -21,8 +21,8 @@ impl Device {
         from: Endpoint,
         now: Instant,
     ) -> Result<(), DropReason> {
+        self.rotate_cookies(now);
         let local = self.wireguard.as_ref().ok_or(DropReason::Malformed)?;
-        self.cookies.rotate(&mut *self.rng, now);
         if !local.verifies_mac1(initiation.as_bytes()) {
             return Err(DropReason::BadMac);
         }

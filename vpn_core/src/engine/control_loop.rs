@@ -24,6 +24,7 @@ pub(super) fn run(mut device: Device, shared: &Shared, notices: &NoticeSink) {
         for (peer, packet) in mail.staged {
             device.handle_outbound(peer, &packet, now);
         }
+        device.note_backlog(mail.inits_waiting, now);
         for (datagram, from) in mail.answers.into_iter().chain(mail.inits) {
             device.handle_control(&datagram, from, now);
         }

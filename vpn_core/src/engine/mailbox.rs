@@ -41,6 +41,8 @@ pub(super) struct Mail {
     /// most, must not push out what completes the handshakes of peers.
     pub(super) answers: VecDeque<(Vec<u8>, Endpoint)>,
     pub(super) inits: VecDeque<(Vec<u8>, Endpoint)>,
+    /// How many inits there were before these were taken.
+    pub(super) inits_waiting: usize,
     pub(super) stop: bool,
 }
 
@@ -96,6 +98,7 @@ impl Mailbox {
             }
             mail = self.arrived.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        mail.inits_waiting = mail.inits.len();
         let later = |queue: &mut VecDeque<_>| queue.split_off(HANDSHAKES_AT_ONCE.min(queue.len()));
         let (answers, inits) = (later(&mut mail.answers), later(&mut mail.inits));
         let stop = mail.stop;
@@ -183,6 +186,7 @@ mod tests {
         assert_eq!(refused, 7);
         let first = mailbox.wait(None);
         assert_eq!((first.inits.len(), first.answers.len()), (HANDSHAKES_AT_ONCE, 1));
+        assert_eq!(first.inits_waiting, MAX_HANDSHAKES);
         assert!(first.attention.contains(&PeerId(3)));
         let mut rest = 0;
         while rest < MAX_HANDSHAKES - HANDSHAKES_AT_ONCE {

@@ -37,10 +37,17 @@ impl CookieJar {
         }
     }
 
-    /// Rotates the secret when it is old. Called before the jar is used.
-    pub fn rotate(&mut self, rng: &mut dyn CryptoRng, now: Instant) {
+    /// The same jar for the packet path, made on purpose.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let (current, previous) = (self.current.duplicate(), self.previous.duplicate());
+        Self { current, previous, rotate_at: self.rotate_at }
+    }
+
+    /// Rotates the secret when it is old; tells whether it was. Called before the jar is used.
+    pub fn rotate(&mut self, rng: &mut dyn CryptoRng, now: Instant) -> bool {
         if now < self.rotate_at {
-            return;
+            return false;
         }
         let fresh = SecretBytes::random(rng);
         // After a long quiet time the secret before is too old as well.
@@ -48,6 +55,7 @@ impl CookieJar {
         let old = core::mem::replace(&mut self.current, fresh);
         self.previous = if stale { SecretBytes::random(rng) } else { old };
         self.rotate_at = now + COOKIE_LIFETIME;
+        true
     }
 
     /// The cookies that `from` may hold: of the current secret and of the one before.
