@@ -34,6 +34,12 @@ impl Transcript {
         Self { h: self.h, ck: self.ck.duplicate() }
     }
 
+    /// The hash of everything so far, which the published vectors contain.
+    #[cfg(test)]
+    pub(super) const fn hash(&self) -> &Hash {
+        &self.h
+    }
+
     fn mix_hash(&mut self, bytes: &[u8]) {
         self.h = blake2s(&[&self.h, bytes]);
     }
