@@ -13,6 +13,7 @@ mod names;
 mod new_files;
 mod overlap;
 mod peer;
+mod suite;
 mod table;
 mod write;
 
