@@ -64,7 +64,7 @@ struct ProfileArgs {
 }
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = cli::parse();
+    let Arguments { global, command } = cli::parse(std::env::args_os());
     cli::run(|| {
         global.start_logging();
         run(&global, command)

@@ -4,7 +4,7 @@
 //!
 //! | layer | modules | what they know |
 //! |---|---|---|
-//! | 7 | [`config`], [`control`], [`node`], `cli` | files, control socket, what the two programs share |
+//! | 7 | [`config`], [`control`], [`node`], [`uapi`], `cli` | files, control sockets, what the two programs share |
 //! | 6 | [`engine`] | threads and batches: drives everything below on real devices |
 //! | 5 | [`local_tun`], [`udp`], [`gateway`], [`routes`], [`journal`] | the operating system |
 //! | 4 | [`device`] | many peers, demultiplexing, admission control |
@@ -37,5 +37,7 @@ pub mod routing;
 pub mod session;
 pub mod symmetric;
 pub mod tunnel;
+#[cfg(target_os = "linux")]
+pub mod uapi;
 pub mod udp;
 pub mod wire;

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 7),
     ("control", 7),
     ("node", 7),
+    ("uapi", 7),
     ("cli", 7),
 ];
 
@@ -35,6 +36,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("routes", "journal"),
     ("node", "config"),
     ("node", "control"),
+    ("uapi", "control"), // how a socket is made that only its owner may use
     ("cli", "config"),
     ("cli", "control"),
     ("cli", "node"),

@@ -12,6 +12,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     ops::Range,
+    os::fd::{AsFd, AsRawFd},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -320,4 +321,23 @@ fn without_privilege_the_error_says_what_is_needed() {
         .status()
         .expect("setpriv is installed");
     assert!(status.success());
+}
+
+#[test]
+fn a_device_that_another_process_opened_is_taken_over_as_it_is() {
+    if Namespace::enter("a_device_that_another_process_opened_is_taken_over_as_it_is").is_none() {
+        return;
+    }
+    for offloads in [Offloads::ALL, Offloads::NONE] {
+        let opened = Tun::create(&TunConfig { offloads, ..TunConfig::new("vpn9") }).expect("made");
+        let queue = &opened.queues()[0];
+        let fd = queue.as_fd().try_clone_to_owned().expect("descriptors are left");
+        let by_fd = Tun::from_fd(fd, Offloads::ALL).expect("a TUN device");
+        let by_number = Tun::inherited(queue.as_fd().as_raw_fd(), Offloads::ALL).expect("a TUN device");
+        for taken in [by_fd, by_number] {
+            assert_eq!((taken.name(), taken.offloads()), ("vpn9", opened.offloads()));
+            assert_eq!(taken.queues()[0].format(), queue.format());
+            assert_eq!(taken.queues()[0].read(&mut [0; 64]).expect("readable"), None, "does not block");
+        }
+    }
 }

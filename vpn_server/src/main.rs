@@ -3,6 +3,7 @@
 mod address;
 mod client;
 mod init;
+mod wireguard;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -57,14 +58,20 @@ enum Command {
     /// Add, list and remove clients
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Be a WireGuard interface that `wg` and `wg-quick` configure
+    #[command(after_help = wireguard::HELP)]
+    Wireguard(wireguard::WireguardArgs),
     #[command(flatten)]
     Shared(SharedCommand),
 }
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = cli::parse();
+    let Arguments { global, command } = cli::parse(wireguard::with_command(std::env::args_os()));
     cli::run(|| {
-        global.start_logging();
+        match &command {
+            Command::Wireguard(args) => global.start_logging_at(args.log_level()),
+            _ => global.start_logging(),
+        }
         run(&global, command)
     })
 }
@@ -86,6 +93,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
         }
         Command::Status(args) => cli::show_status(global, &running(global)?, args),
         Command::Client(command) => client::run(global, &global.config_or(DEFAULT_CONFIG), command),
+        Command::Wireguard(args) => wireguard::run(&args),
         Command::Shared(command) => command.run(cli::command::<Arguments>()),
     }
 }

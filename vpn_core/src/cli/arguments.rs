@@ -61,8 +61,13 @@ pub enum Color {
 impl GlobalArgs {
     /// Sends the log to the standard error. `RUST_LOG` overrides `-v`.
     pub fn start_logging(&self) {
+        self.start_logging_at("info");
+    }
+
+    /// The same where something else says how much is logged without `-v`: `level` is a filter like that in `RUST_LOG`.
+    pub fn start_logging_at(&self, level: &str) {
         let level = match self.verbose {
-            0 => "info",
+            0 => level,
             1 => "debug",
             _ => "trace",
         };

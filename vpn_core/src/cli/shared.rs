@@ -3,6 +3,7 @@
 use super::{Usage, keys, print};
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 use clap_complete::Shell;
+use std::ffi::OsString;
 
 /// Examples of the commands below; `{program}` is whichever program shows them.
 const EXAMPLES: [(&str, &str); 5] = [
@@ -56,9 +57,9 @@ pub fn command<A: CommandFactory>() -> clap::Command {
     })
 }
 
-/// Reads the command line. Ends the process where it is wrong, or asks for help.
-pub fn parse<A: CommandFactory + FromArgMatches>() -> A {
-    A::from_arg_matches(&command::<A>().get_matches()).unwrap_or_else(|error| error.exit())
+/// Reads a command line, which begins with the program's name. Ends the process where it is wrong, or asks for help.
+pub fn parse<A: CommandFactory + FromArgMatches>(arguments: impl IntoIterator<Item = OsString>) -> A {
+    A::from_arg_matches(&command::<A>().get_matches_from(arguments)).unwrap_or_else(|error| error.exit())
 }
 
 impl SharedCommand {

@@ -10,6 +10,8 @@ mod status;
 
 pub use client::{ControlClient, ControlError};
 pub use render::{Palette, render};
+#[cfg(target_os = "linux")]
+pub(crate) use server::bind_private;
 pub use server::{BindError, ControlServer, Handler};
 pub use status::{DropCounts, InterfaceStatus, PeerState, PeerStatus, Status};
 

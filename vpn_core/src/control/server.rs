@@ -83,7 +83,7 @@ impl ControlServer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(system(error)),
         }
-        let listener = bind_private(&path).map_err(system)?;
+        let listener = bind_private(&path, 0o660).map_err(system)?;
         Ok(Self { listener, path, _lock: lock })
     }
 
@@ -118,17 +118,17 @@ impl Drop for ControlServer {
     }
 }
 
-/// Binds `path` with mode 0660. Made in a folder that only we can enter and moved from there: by its own name the socket
+/// Binds `path` with `mode`. Made in a folder that only we can enter and moved from there: by its own name the socket
 /// never has the mode that the umask leaves it, under which anybody might have connected, and so commanded the node.
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
+pub(crate) fn bind_private(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let folder = path.with_extension("new"); // short: the path of a socket has 107 bytes
     let inside = folder.join("s");
-    // Of a start that was killed. We hold the lock, so nobody else is using it.
+    // Of a start that was killed. The caller holds a lock, so nobody else is using it.
     let _ = fs::remove_file(&inside);
     let _ = fs::remove_dir(&folder);
     DirBuilder::new().mode(0o700).create(&folder)?;
     let bound = UnixListener::bind(&inside).and_then(|listener| {
-        fs::set_permissions(&inside, Permissions::from_mode(0o660))?;
+        fs::set_permissions(&inside, Permissions::from_mode(mode))?;
         fs::rename(&inside, path)?;
         Ok(listener)
     });

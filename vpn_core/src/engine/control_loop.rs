@@ -1,16 +1,17 @@
 //! The control thread: the one owner of the [`Device`].
 
-use super::{Notice, NoticeSink, Shared, downlink::Delivery};
+use super::{Notice, NoticeSink, Shared, downlink::Delivery, mailbox::Mailbox};
 use crate::{base::DropReason, device::Device};
+use arc_swap::ArcSwap;
 use std::time::Instant;
 
-/// Serves `device` until the mailbox says stop. Its own datagrams go through the queue of `shared`.
-pub(super) fn run(mut device: Device, shared: &Shared, notices: &NoticeSink) {
-    let mut delivery = Delivery::new(shared);
+/// Serves `device` until `mailbox` says stop. Its own datagrams go through the queue in `outward`, looked up in each
+/// round: its socket may be replaced.
+pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Shared>, notices: &NoticeSink) {
     // What was started before there was a socket: a client's first init.
-    emit(&mut device, shared, notices);
+    emit(&mut device, &outward.load_full(), notices);
     loop {
-        let mail = shared.mailbox.wait(device.poll_timeout());
+        let mail = mailbox.wait(device.poll_timeout());
         if mail.stop {
             return;
         }
@@ -31,8 +32,9 @@ pub(super) fn run(mut device: Device, shared: &Shared, notices: &NoticeSink) {
         if device.poll_timeout().is_some_and(|at| at <= now) {
             device.handle_timeout(now);
         }
-        emit(&mut device, shared, notices);
-        deliver_early(&mut device, &mut delivery, now);
+        let shared = outward.load_full();
+        emit(&mut device, &shared, notices);
+        deliver_early(&mut device, &shared, now);
     }
 }
 
@@ -50,8 +52,10 @@ fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
 }
 
 /// Data that overtook the verification of its finish. The first few packets of a session, so one by one.
-fn deliver_early(device: &mut Device, delivery: &mut Delivery<'_>, now: Instant) {
+fn deliver_early(device: &mut Device, shared: &Shared, now: Instant) {
+    let mut delivery = None; // Seldom needed, and large.
     while let Some((mut datagram, from)) = device.poll_early() {
+        let delivery = delivery.get_or_insert_with(|| Delivery::new(shared));
         let len = datagram.len();
         delivery.open(&mut datagram, 0..len, len, from, now);
         delivery.deliver(&mut datagram, now);

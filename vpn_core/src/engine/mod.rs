@@ -23,6 +23,7 @@ use crate::{
     udp::{Interrupt, UdpSocket},
     wire::hybrid::SuiteSet,
 };
+use arc_swap::ArcSwap;
 use mailbox::Mailbox;
 use std::{
     io,
@@ -60,13 +61,17 @@ pub enum Notice {
 pub type NoticeSink = Arc<dyn Fn(Notice) + Send + Sync>;
 
 /// A running device.
-#[derive(Debug)]
 pub struct Engine {
     mailbox: Arc<Mailbox>,
     interrupt: Arc<Interrupt>,
     plane: Arc<DataPlane>,
-    local_addr: SocketAddr,
-    threads: Vec<JoinHandle<()>>,
+    /// What the packet threads of each queue share, at least one.
+    queues: Vec<Shared>,
+    /// What control sends through: the first queue's.
+    outward: Arc<ArcSwap<Shared>>,
+    notices: NoticeSink,
+    control: Option<JoinHandle<()>>,
+    packets: Vec<JoinHandle<()>>,
 }
 
 /// The suites that this CPU runs fast: AES-256-GCM only with AES instructions.
@@ -103,46 +108,80 @@ impl Engine {
         let Some(first) = queues.first().cloned() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "an engine needs a queue"));
         };
-        let mut engine =
-            Self { mailbox, interrupt, plane, local_addr: first.udp.local_addr(), threads: Vec::new() };
-        let sink = Arc::clone(notices);
-        engine.spawn("control", notices, move || {
-            // However it ends, whoever waits for an answer must not wait for ever.
-            let _closed = CloseOnDrop(&first.mailbox);
-            control_loop::run(device, &first, &sink);
-            Ok(())
+        let outward = Arc::new(ArcSwap::from_pointee(first));
+        let control = spawn("control", notices, {
+            let (mailbox, outward, sink) = (Arc::clone(&mailbox), Arc::clone(&outward), Arc::clone(notices));
+            move || {
+                // However it ends, whoever waits for an answer must not wait for ever.
+                let _closed = CloseOnDrop(&mailbox);
+                control_loop::run(device, &mailbox, &outward, &sink);
+                Ok(())
+            }
         })?;
-        for downlink_side in queues {
-            let uplink_side = downlink_side.clone();
-            engine.spawn("uplink", notices, move || uplink::run(&uplink_side))?;
-            engine.spawn("downlink", notices, move || downlink::run(&downlink_side))?;
-        }
+        let mut engine = Self {
+            mailbox,
+            interrupt,
+            plane,
+            queues,
+            outward,
+            notices: Arc::clone(notices),
+            control: Some(control),
+            packets: Vec::new(),
+        };
+        engine.start_packet_threads()?;
         Ok(engine)
     }
 
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        notices: &NoticeSink,
-        body: impl FnOnce() -> io::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
-        let notices = Arc::clone(notices);
-        let thread = Builder::new().name(name.to_owned()).spawn(move || {
-            // A release build aborts on a panic. Where it unwinds, a node of which one thread is missing would look
-            // alive: it fails as a whole. What the thread shared is not used again, so it may be left as it is.
-            let outcome = panic::catch_unwind(AssertUnwindSafe(body))
-                .unwrap_or_else(|_| Err(io::Error::other("it panicked; the message is on stderr")));
-            if let Err(error) = outcome {
-                notices(Notice::Failed { thread: name, error });
-            }
-        })?;
-        self.threads.push(thread);
+    fn start_packet_threads(&mut self) -> io::Result<()> {
+        for queue in &self.queues {
+            let (uplink_side, downlink_side) = (queue.clone(), queue.clone());
+            self.packets.push(spawn("uplink", &self.notices, move || uplink::run(&uplink_side))?);
+            self.packets.push(spawn("downlink", &self.notices, move || downlink::run(&downlink_side))?);
+        }
         Ok(())
     }
 
+    fn stop_packet_threads(&mut self) {
+        self.interrupt.raise();
+        for thread in self.packets.drain(..) {
+            // A thread that panicked has said so on stderr.
+            let _ = thread.join();
+        }
+        self.interrupt.clear();
+    }
+
+    /// Goes on with other sockets, as many as there are queues: another port, or another network. Sessions go on, and
+    /// peers learn the new address from the next packet. When this returns the old sockets are closed.
+    ///
+    /// # Errors
+    /// When there are more or fewer sockets than queues, and nothing has changed; or when the system has no thread left,
+    /// and no packet passes any more.
+    pub fn rebind(&mut self, sockets: Vec<UdpSocket>) -> io::Result<()> {
+        if sockets.len() != self.queues.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "each queue needs one socket"));
+        }
+        self.stop_packet_threads();
+        for (queue, udp) in self.queues.iter_mut().zip(sockets) {
+            queue.udp = Arc::new(udp);
+        }
+        self.outward.store(Arc::new(self.queues[0].clone()));
+        // A round of control that began before may still hold the old socket; when this is answered it has ended.
+        self.with_device(|_, _| ());
+        self.start_packet_threads()
+    }
+
+    /// Marks all packets sent from now on (`SO_MARK`); 0 for no mark. Sockets given to [`Engine::rebind`] later have
+    /// their own.
+    ///
+    /// # Errors
+    /// What the system says: most often that `CAP_NET_ADMIN` is missing.
+    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
+        self.queues.iter().try_for_each(|queue| queue.udp.set_mark(mark))
+    }
+
     /// The address and port that the socket is bound to.
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    pub fn local_addr(&self) -> SocketAddr {
+        self.outward.load().udp.local_addr()
     }
 
     /// The packet path, for its counters.
@@ -168,12 +207,34 @@ impl Drop for Engine {
     /// Stops the threads and waits for them; TUN device and socket are closed then.
     fn drop(&mut self) {
         self.mailbox.stop();
-        self.interrupt.raise();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so on stderr.
-            let _ = thread.join();
+        self.stop_packet_threads();
+        if let Some(control) = self.control.take() {
+            let _ = control.join();
         }
     }
+}
+
+impl core::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine").field("queues", &self.queues).finish_non_exhaustive()
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    notices: &NoticeSink,
+    body: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let notices = Arc::clone(notices);
+    Builder::new().name(name.to_owned()).spawn(move || {
+        // A release build aborts on a panic. Where it unwinds, a node of which one thread is missing would look
+        // alive: it fails as a whole. What the thread shared is not used again, so it may be left as it is.
+        let outcome = panic::catch_unwind(AssertUnwindSafe(body))
+            .unwrap_or_else(|_| Err(io::Error::other("it panicked; the message is on stderr")));
+        if let Err(error) = outcome {
+            notices(Notice::Failed { thread: name, error });
+        }
+    })
 }
 
 /// Closes the mailbox when its reader is gone.

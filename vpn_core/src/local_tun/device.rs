@@ -4,11 +4,12 @@ use super::{
     sys::{self, InterfaceRequest},
     vnet::{FrameFormat, Offloads, VNET_HEADER_SIZE},
 };
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
     fs::{File, OpenOptions},
     io::{self, IoSlice, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
 };
@@ -82,6 +83,11 @@ pub enum TunError {
         #[source]
         source: io::Error,
     },
+    /// The descriptor handed over is not a TUN device as this program needs it.
+    #[error(
+        "the file descriptor handed over is not a TUN device without packet information (IFF_TUN | IFF_NO_PI)"
+    )]
+    NotTun(#[source] Option<io::Error>),
     /// Any other refusal by the system.
     #[error("{step} on the TUN device '{name}' failed")]
     System {
@@ -134,6 +140,33 @@ impl Tun {
             queues.push(queue);
         }
         Ok(Self { name: config.name.clone(), queues })
+    }
+
+    /// Takes over a TUN device that another program opened and bound, with one queue. Without `virtio_net_hdr` it
+    /// carries plain packets. `fd` becomes non-blocking.
+    ///
+    /// # Errors
+    /// [`TunError::NotTun`] when `fd` is something else; [`TunError::System`].
+    pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Result<Self, TunError> {
+        let request = sys::interface(fd.as_fd()).map_err(|source| TunError::NotTun(Some(source)))?;
+        let flags = libc::c_int::from(request.flags);
+        if flags & libc::IFF_TUN == 0 || flags & libc::IFF_NO_PI == 0 {
+            return Err(TunError::NotTun(None));
+        }
+        let name = String::from_utf8_lossy(request.name.split(|byte| *byte == 0).next().unwrap_or_default());
+        let name = name.into_owned();
+        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
+            .map_err(|errno| system("fcntl(O_NONBLOCK)", &name)(errno.into()))?;
+        let queue = TunQueue::configure(File::from(fd), &name, offloads)?;
+        Ok(Self { name, queues: vec![queue] })
+    }
+
+    /// The same for a descriptor that this process inherited under a number, as in `WG_TUN_FD=3`.
+    ///
+    /// # Errors
+    /// As for [`Tun::from_fd`].
+    pub fn inherited(number: RawFd, offloads: Offloads) -> Result<Self, TunError> {
+        Self::from_fd(sys::duplicate(number).map_err(|source| TunError::NotTun(Some(source)))?, offloads)
     }
 
     /// The interface's name.
@@ -304,5 +337,12 @@ mod tests {
     fn zero_queues_are_refused() {
         let config = TunConfig { queues: 0, ..TunConfig::new("vpn0") };
         assert!(matches!(Tun::create(&config), Err(TunError::BadQueueCount { queues: 0 })));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_tun_device_is_refused() {
+        let file = File::open("/dev/null").expect("exists everywhere");
+        assert!(matches!(Tun::from_fd(file.into(), Offloads::ALL), Err(TunError::NotTun(Some(_)))));
+        assert!(matches!(Tun::inherited(-1, Offloads::ALL), Err(TunError::NotTun(Some(_)))));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 /// `struct ifreq` for `TUNSETIFF` and `TUNGETIFF`: a name and flags, padded to the size of the kernel's union.
@@ -56,6 +56,16 @@ pub(super) fn set_vnet_header_size(fd: BorrowedFd<'_>, size: usize) -> io::Resul
     // SAFETY: TUNSETVNETHDRSZ reads one int; `pointer` is valid for reads of it and lives through the call.
     let outcome = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, pointer) };
     check(outcome)
+}
+
+/// A descriptor of our own for what `number` stands for in this process. A number that means nothing is an error, and
+/// so nothing is asked of it.
+pub(super) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes its argument by value, touches no memory of ours and leaves `number` as it is.
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    check(fd)?;
+    // SAFETY: `fd` is open (checked), just made, and nobody else holds it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn check(outcome: libc::c_int) -> io::Result<()> {

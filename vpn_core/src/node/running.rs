@@ -14,7 +14,7 @@ use crate::{
     device::{Device, DeviceSettings, Forwarding},
     engine::{Engine, Notice, NoticeSink},
     handshake::{PeerKey, hybrid::LocalNode},
-    routes::watch_link,
+    routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
     tunnel::{Event, PeerSettings, Unanswered},
     wire::hybrid::ParametersBytes,
@@ -236,7 +236,11 @@ impl<'a> Running<'a> {
     /// the tunnel from then on, with a session that is up.
     async fn follow_interface(&self) -> std::convert::Infallible {
         let interface = self.system.borrow().interface();
-        let changed = |is_up: bool| {
+        let was_up = Cell::new(true);
+        let changed = |link: Option<Link>| {
+            // Without the interface the packet threads fail, and say so.
+            let Some(Link { is_up, .. }) = link.filter(|link| link.is_up != was_up.get()) else { return };
+            was_up.set(is_up);
             if !is_up {
                 tracing::warn!(%interface, "set down by somebody: traffic does not take the tunnel until it is up");
                 return;

@@ -59,16 +59,7 @@ impl InterfaceSetup {
             .map_err(|source| RouteError::kernel(format!("look up interface {name}"), name, source))?;
         let addresses = self.usable_addresses()?;
 
-        set_link(&mut netlink, index, LinkAttribute::Mtu(self.mtu.into())).map_err(|source| {
-            RouteError::kernel(format!("set the MTU of {name} to {}", self.mtu), name, source)
-        })?;
-        for wish in [LinkAttribute::TxQueueLen(TX_QUEUE_PACKETS), LinkAttribute::GsoMaxSegs(GSO_MAX_SEGMENTS)]
-        {
-            if let Err(error) = set_link(&mut netlink, index, wish.clone()) {
-                debug!(interface = name, ?wish, %error, "not set; only throughput depends on it");
-            }
-        }
-        self.leave_out_link_local();
+        shape(&mut netlink, index, name, self.mtu)?;
         for address in addresses {
             match add_address(&mut netlink, index, address) {
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
@@ -81,15 +72,6 @@ impl InterfaceSetup {
         }
         bring_up(&mut netlink, index)
             .map_err(|source| RouteError::kernel(format!("bring {name} up"), name, source))
-    }
-
-    /// Nothing in the tunnel uses a link-local address, and the router solicitations sent from one would be dropped by
-    /// the other end's source check, once in a while, for ever.
-    fn leave_out_link_local(&self) {
-        let key = format!("net/ipv6/conf/{}/addr_gen_mode", self.name);
-        if let Err(error) = sysctl::write(&key, ADDR_GEN_MODE_NONE) {
-            debug!(interface = %self.name, %error, "a link-local address stays"); // No IPv6 here, most likely.
-        }
     }
 
     fn check(&self) -> Result<(), RouteError> {
@@ -128,6 +110,42 @@ impl InterfaceSetup {
 /// Whether the interface can have IPv6 addresses and routes.
 pub(super) fn ipv6_is_on(interface: &InterfaceName) -> bool {
     sysctl::read(&format!("net/ipv6/conf/{interface}/disable_ipv6")).is_ok_and(|value| value == "0")
+}
+
+/// Sets the MTU of a new tunnel interface, and what [`InterfaceSetup::apply`] sets beside it, and leaves the rest to somebody
+/// else: it stays down and without addresses.
+///
+/// # Errors
+/// [`RouteError`].
+pub fn shape_interface(interface: &InterfaceName, mtu: u16) -> Result<(), RouteError> {
+    let name = interface.as_str();
+    let mut netlink =
+        Netlink::open().map_err(|source| RouteError::kernel("open a netlink socket".into(), name, source))?;
+    let index = netlink
+        .interface_index(name)
+        .map_err(|source| RouteError::kernel(format!("look up interface {name}"), name, source))?;
+    shape(&mut netlink, index, name, mtu)
+}
+
+fn shape(netlink: &mut Netlink, index: u32, name: &str, mtu: u16) -> Result<(), RouteError> {
+    set_link(netlink, index, LinkAttribute::Mtu(mtu.into()))
+        .map_err(|source| RouteError::kernel(format!("set the MTU of {name} to {mtu}"), name, source))?;
+    for wish in [LinkAttribute::TxQueueLen(TX_QUEUE_PACKETS), LinkAttribute::GsoMaxSegs(GSO_MAX_SEGMENTS)] {
+        if let Err(error) = set_link(netlink, index, wish.clone()) {
+            debug!(interface = name, ?wish, %error, "not set; only throughput depends on it");
+        }
+    }
+    leave_out_link_local(name);
+    Ok(())
+}
+
+/// Nothing in the tunnel uses a link-local address, and the router solicitations sent from one would be dropped by
+/// the other end's source check, once in a while, for ever.
+fn leave_out_link_local(interface: &str) {
+    let key = format!("net/ipv6/conf/{interface}/addr_gen_mode");
+    if let Err(error) = sysctl::write(&key, ADDR_GEN_MODE_NONE) {
+        debug!(interface, %error, "a link-local address stays"); // No IPv6 here, most likely.
+    }
 }
 
 fn set_link(netlink: &mut Netlink, index: u32, attribute: LinkAttribute) -> io::Result<()> {

@@ -42,13 +42,13 @@ use crate::journal::{CommandError, JournalError};
 #[cfg(target_os = "linux")]
 pub use apply::Routes;
 #[cfg(target_os = "linux")]
-pub use interface::InterfaceSetup;
+pub use interface::{InterfaceSetup, shape_interface};
 pub use mark::RoutingMark;
 #[cfg(target_os = "linux")]
 pub use mark::reserve_mark;
 pub use plan::{RoutePlan, RouteRequest, plan};
 #[cfg(target_os = "linux")]
-pub use watch::watch_link;
+pub use watch::{Link, watch_link};
 
 /// Why an interface or its routes could not be set up.
 #[derive(Debug, thiserror::Error)]

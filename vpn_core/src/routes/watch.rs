@@ -1,54 +1,98 @@
-//! Following the tunnel interface going down and up.
+//! Following what others do to the tunnel interface: setting it down and up, changing its MTU, taking it away.
 
 use super::RouteError;
 use crate::journal::InterfaceName;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
-    MulticastGroup, new_multicast_connection,
+    Error, Handle, MulticastGroup, new_multicast_connection,
     packet_core::NetlinkPayload,
     packet_route::{
         RouteNetlinkMessage,
         link::{LinkAttribute, LinkFlags, LinkMessage},
     },
 };
+use std::io;
 
-/// Calls `changed` with `false` when `interface` was set down, with `true` when it is up again. Somebody else does that:
-/// a user, a network manager. Its routes and IPv6 addresses are then gone, and traffic goes beside the tunnel.
+/// The state of an interface, as far as we follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Set up by its administrator. Otherwise its routes and IPv6 addresses are gone, and traffic goes beside the tunnel.
+    pub is_up: bool,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+}
+
+impl Link {
+    fn of(message: &LinkMessage) -> Self {
+        let mtu = |attribute: &LinkAttribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        };
+        Self {
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            mtu: message.attributes.iter().find_map(mtu).unwrap_or(0),
+        }
+    }
+}
+
+/// Calls `changed` with the state of `interface`, now and whenever that is another one. Somebody else changes it: a user, a
+/// network manager. `None`: it is not to be seen from here any more, because it is gone, or in another network namespace.
 ///
 /// Ends only with an error. Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// When the system gives no netlink socket, or closes it.
+/// When there is no such interface, or the system gives no netlink socket, or closes it.
 pub async fn watch_link(
     interface: &InterfaceName,
-    mut changed: impl FnMut(bool),
+    mut changed: impl FnMut(Option<Link>),
 ) -> Result<std::convert::Infallible, RouteError> {
     let failed = |source| RouteError::kernel("watch network interfaces".into(), interface.as_str(), source);
-    let (connection, _handle, mut messages) =
+    // Listening comes before asking, so that nothing is missed in between.
+    let (connection, handle, mut messages) =
         new_multicast_connection(&[MulticastGroup::Link]).map_err(failed)?;
     tokio::pin!(connection);
-    let mut was_up = true;
+    let first = tokio::select! {
+        () = &mut connection => None,
+        answer = ask(&handle, interface) => Some(answer.map_err(failed)?),
+    };
+    let closed = || failed(io::ErrorKind::ConnectionAborted.into());
+    let first = first.ok_or_else(closed)?;
+    // By number from here on: somebody may give it another name.
+    let index = first.header.index;
+    let mut known = Some(Link::of(&first));
+    changed(known);
     loop {
         let message = tokio::select! {
             () = &mut connection => None,
             message = messages.next() => message,
         };
-        let Some((message, _)) = message else {
-            return Err(failed(std::io::ErrorKind::ConnectionAborted.into()));
-        };
-        if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
-            && is_named(&link, interface)
-        {
-            let is_up = link.header.flags.contains(LinkFlags::Up);
-            if is_up != was_up {
-                was_up = is_up;
-                changed(is_up);
+        let (message, _) = message.ok_or_else(closed)?;
+        let now = match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))
+                if link.header.index == index =>
+            {
+                Some(Link::of(&link))
             }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
+                if link.header.index == index =>
+            {
+                None
+            }
+            _ => continue,
+        };
+        if now != known {
+            known = now;
+            changed(now);
         }
     }
 }
 
-fn is_named(link: &LinkMessage, interface: &InterfaceName) -> bool {
-    let name = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfName(name) if name == interface.as_str());
-    link.attributes.iter().any(name)
+async fn ask(handle: &Handle, interface: &InterfaceName) -> io::Result<LinkMessage> {
+    let mut answers = handle.link().get().match_name(interface.to_string()).execute();
+    match answers.try_next().await {
+        Ok(Some(link)) => Ok(link),
+        Ok(None) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+        Err(Error::NetlinkError(error)) => Err(error.to_io()),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }

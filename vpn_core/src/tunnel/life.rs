@@ -72,7 +72,8 @@ impl Tunnel {
             self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
         }
         let keeps_alive = self.settings.stay_connected || self.persistent_keepalive().is_some();
-        if keeps_alive && self.slots.sending(cx.now).is_none() {
+        // A packet may wait that came when we had no key to begin with.
+        if (keeps_alive || !self.staging.is_empty()) && self.slots.sending(cx.now).is_none() {
             self.want_handshake(cx);
         }
     }

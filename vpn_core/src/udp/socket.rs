@@ -66,6 +66,14 @@ impl UdpSocket {
         self.local
     }
 
+    /// Marks all packets sent from now on (`SO_MARK`), for policy routing; 0 for no mark.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN`.
+    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
+        sys::set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+    }
+
     /// Whether runs are sent with one system call; may become false while sending.
     pub fn gso(&self) -> bool {
         self.gso.load(Ordering::Relaxed)
