@@ -39,6 +39,7 @@ need_root() {
   ((EUID == 0)) && return
   command -v sudo >/dev/null || die "network namespaces need root, and sudo is not installed: run $0 as root"
   exec sudo -- env "PATH=$PATH" ${CARGO_HOME:+"CARGO_HOME=$CARGO_HOME"} ${VPN_BIN_DIR:+"VPN_BIN_DIR=$VPN_BIN_DIR"} \
+    ${VPN_PEERS_DIR:+"VPN_PEERS_DIR=$VPN_PEERS_DIR"} ${OURS:+"OURS=$OURS"} \
     ${TEST_SECONDS:+"TEST_SECONDS=$TEST_SECONDS"} "$0" "$@"
 }
 
@@ -179,6 +180,7 @@ finish() {
   trap - ERR EXIT
   trap '' INT TERM HUP                                 # a second ^C must not leave half of it behind
   set +e
+  if declare -F before_removal >/dev/null; then before_removal; fi       # of the script that sourced this
   if ((status == 130)); then
     warn "interrupted; removing what this run has made"
   elif ((status != 0)); then
@@ -214,4 +216,5 @@ remove_lab() {
     done
   done
   for name in "${names[@]}"; do ip netns del "$name"; done
+  rm -f /var/run/wireguard/?"$LAB_ID".sock              # a killed WireGuard daemon leaves its socket
 }
