@@ -254,3 +254,20 @@ fn examples_name_the_program_that_shows_them() {
         assert!(!help.contains("vpn-client"), "{help}");
     }
 }
+
+#[test]
+fn what_the_wireguard_daemon_cannot_do_is_a_usage_error() {
+    let server = Server::new();
+    assert!(server.fail(&["wireguard"], 2).contains("IFNAME"));
+    server.fail(&["wireguard", "sixteen_bytes_xx"], 2);
+    for (name, value) in [("VPN_TEST_REKEY_AFTER", "121"), ("VPN_TEST_REKEY_AFTER", "0"), ("WG_UAPI_FD", "4")]
+    {
+        let output = server.command(&["wireguard", "wg0"]).env(name, value).output().expect("it starts");
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{name}={value}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
