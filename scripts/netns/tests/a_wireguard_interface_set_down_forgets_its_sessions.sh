@@ -20,5 +20,5 @@ expect_ping right 10.9.0.1
 for mtu in 1280 1420; do
   ip -n "$(ns left)" link set "$(wg_name a)" mtu $mtu
   ip -n "$(ns right)" link set "$(wg_name b)" mtu $mtu
-  expect_ping left 10.9.0.2 -s $((mtu - 28)) -M do
+  expect_ping left 10.9.0.2 -M "do" -s $((mtu - 28))
 done
