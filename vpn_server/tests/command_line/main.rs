@@ -1,5 +1,8 @@
 //! The program as a user meets it.
 
+mod changes;
+mod wireguard;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -9,10 +12,7 @@ use std::{
     process::{Command, Output, Stdio},
     time::SystemTime,
 };
-use vpn_core::{
-    base::encode_key,
-    config::{Config, Role},
-};
+use vpn_core::config::{Config, Role};
 
 /// A folder with an initialised server.
 struct Server(tempfile::TempDir);
@@ -83,6 +83,7 @@ fn init_makes_a_private_valid_configuration_and_never_overwrites() {
     let before = fs::read(server.path("etc/identity.key")).expect("readable");
     assert!(server.fail(&["init", "--dir", "etc"], 1).contains("identity.key exists already"));
     fs::rename(server.path("etc/identity.key"), server.path("kept")).expect("moved");
+    fs::remove_file(server.path("etc/wireguard.key")).expect("removed");
     assert!(server.fail(&["init", "--dir", "etc"], 1).contains("server.toml exists already"));
     assert!(!server.path("etc/identity.key").exists(), "all or nothing");
     assert_eq!(fs::read(server.path("kept")).expect("readable"), before);
@@ -260,211 +261,7 @@ fn examples_name_the_program_that_shows_them() {
     }
 }
 
-/// Lines of a .conf by key, section names left out.
-fn values(conf: &str) -> BTreeMap<&str, &str> {
+/// Lines of a WireGuard .conf by key, section names left out.
+fn conf_values(conf: &str) -> BTreeMap<&str, &str> {
     conf.lines().filter_map(|line| line.split_once(" = ")).collect()
-}
-
-#[test]
-fn a_wireguard_client_and_the_server_know_each_other() {
-    let server = Server::new();
-    server.succeed(&["client", "add", "phone", "--wireguard", "--expires", "90d"]);
-    assert_eq!(mode(&server.path("phone.conf")), 0o600);
-    let conf = fs::read_to_string(server.path("phone.conf")).expect("written");
-    let values = values(&conf);
-    let ours = Config::load(&server.path("etc/server.toml"), Role::Server, SystemTime::now()).expect("valid");
-    let peer = ours.peer("phone").expect("added");
-    assert_eq!(peer.handshake(), "wireguard");
-    let public = pubkey(&server, values["PrivateKey"], &["--wireguard"]);
-    assert_eq!(public.trim(), peer.public_key.to_string());
-    assert_eq!(values["Address"], "10.66.0.2/32, fd66::2/128");
-    let key = ours.interface.wireguard_public_key().expect("made by init");
-    assert_eq!(values["PublicKey"], encode_key(&key.0));
-    let preshared = fs::read_to_string(server.path("etc/peers.d/phone.psk")).expect("written");
-    assert_eq!(values["PresharedKey"], preshared.trim());
-    assert_eq!(values["AllowedIPs"], "0.0.0.0/0, ::/0");
-    assert_eq!((values["Endpoint"], values["PersistentKeepalive"]), ("vpn.example.org:51820", "25"));
-    for command in ["list", "show"] {
-        let name = (command == "show").then_some("phone");
-        let arguments: Vec<&str> = ["client", command, "--json"].into_iter().chain(name).collect();
-        let shown: serde_json::Value = serde_json::from_str(&server.succeed(&arguments)).expect("JSON");
-        assert_eq!(shown.get(0).unwrap_or(&shown)["handshake"], "wireguard");
-    }
-}
-
-#[test]
-fn a_wireguard_client_with_its_own_key_puts_it_in_by_itself() {
-    let server = Server::new();
-    let public = pubkey(&server, &server.succeed(&["genkey", "--wireguard"]), &["--wireguard"]);
-    let add = ["client", "add", "carol", "--wireguard", "--out", "-", "--public-key", public.trim()];
-    let conf = server.succeed(&add);
-    assert!(conf.contains("\n# PrivateKey = ") && !conf.contains("\nPrivateKey"), "{conf}");
-    let mut again = add;
-    again[2] = "dave";
-    assert!(server.fail(&again, 1).contains("carol has this"));
-    let zero = encode_key(&[0; 32]);
-    again[7] = &zero;
-    assert!(server.fail(&again, 2).contains("X25519"));
-    again[5] = "dave.conf";
-    again[7] = "short";
-    server.fail(&again, 2);
-    assert!(!server.path("dave.conf").exists());
-}
-
-#[test]
-fn a_server_without_a_wireguard_key_gets_one_with_its_first_wireguard_client() {
-    let server = Server::new();
-    let config = server.path("etc/server.toml");
-    let text = fs::read_to_string(&config).expect("readable");
-    let without: String =
-        text.split_inclusive('\n').filter(|line| !line.starts_with("wireguard_key")).collect();
-    fs::write(&config, &without).expect("written");
-    fs::remove_file(server.path("etc/wireguard.key")).expect("removed");
-    server.succeed(&["client", "add", "phone", "--wireguard"]);
-    assert_eq!(mode(&server.path("etc/wireguard.key")), 0o600);
-    assert_eq!(mode(&config), 0o600);
-    let with = fs::read_to_string(&config).expect("readable");
-    assert_eq!(with.replace("wireguard_key_file = \"wireguard.key\"\n", ""), without);
-    // One that is there is used, and one that cannot be used changes nothing.
-    let key = fs::read(server.path("etc/wireguard.key")).expect("readable");
-    fs::write(&config, &without).expect("written");
-    fs::remove_file(server.path("etc/peers.d/phone.toml")).expect("removed");
-    server.succeed(&["client", "add", "tablet", "--wireguard"]);
-    assert_eq!(fs::read(server.path("etc/wireguard.key")).expect("readable"), key);
-    fs::remove_file(server.path("etc/peers.d/tablet.toml")).expect("removed");
-    fs::write(&config, &without).expect("written");
-    fs::write(server.path("etc/wireguard.key"), "no key").expect("written");
-    assert!(server.fail(&["client", "add", "watch", "--wireguard"], 1).contains("taken back"));
-    assert_eq!(fs::read_to_string(&config).expect("readable"), without);
-}
-
-#[test]
-fn a_qr_code_is_shown_and_nothing_else_is_kept() {
-    let server = Server::new();
-    let drawing = server.succeed(&["client", "add", "phone", "--wireguard", "--qr"]);
-    let widths: Vec<usize> = drawing.lines().map(|line| line.chars().count()).collect();
-    assert!(widths.iter().all(|width| *width == widths[0] && *width <= 80), "{drawing}");
-    assert!(!server.path("phone.conf").exists());
-    server.succeed(&["client", "add", "tablet", "--wireguard", "--qr", "--out", "tablet.conf"]);
-    assert!(server.path("tablet.conf").exists());
-    for (arguments, why) in [
-        (&["--qr"][..], "--wireguard"),
-        (&["--qr", "--wireguard", "--out", "-"], "one of them"),
-        (&["--qr", "--wireguard", "--public-key", &wireguard_public(&server)], "private key"),
-    ] {
-        let arguments = [&["client", "add", "x"], arguments].concat();
-        assert!(server.fail(&arguments, 2).contains(why), "{arguments:?}");
-    }
-    assert!(server.fail(&["client", "show", "x"], 1).contains("no peer x"));
-}
-
-fn wireguard_public(server: &Server) -> String {
-    pubkey(server, &server.succeed(&["genkey", "--wireguard"]), &["--wireguard"]).trim().to_owned()
-}
-
-#[test]
-fn a_file_name_that_wg_quick_does_not_take_is_a_warning() {
-    let server = Server::new();
-    let add = |name: &str| {
-        let output = server.run(&["client", "add", name, "--wireguard"]);
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).expect("text").contains("warning: wg-quick")
-    };
-    assert!(!add("fifteen-letters"));
-    assert!(add("sixteen-letters-"));
-}
-
-#[test]
-fn a_client_is_disabled_and_enabled_and_its_comments_stay() {
-    let server = Server::new();
-    server.succeed(&["client", "add", "alice"]);
-    let file = server.path("etc/peers.d/alice.toml");
-    let text = fs::read_to_string(&file).expect("readable") + "# hers\n";
-    fs::write(&file, &text).expect("written");
-    server.succeed(&["client", "disable", "alice"]);
-    assert!(server.succeed(&["client", "list"]).contains("alice  disabled"));
-    let disabled = fs::read_to_string(&file).expect("readable");
-    assert_eq!(disabled.replace("enabled = false\n", ""), text);
-    assert_eq!(mode(&file), 0o600);
-    server.succeed(&["client", "disable", "alice"]);
-    assert_eq!(fs::read_to_string(&file).expect("readable"), disabled);
-    server.succeed(&["client", "enable", "alice"]);
-    assert!(server.succeed(&["client", "list"]).contains("alice  enabled"));
-    assert!(server.fail(&["client", "enable", "nobody"], 1).contains("no peer nobody"));
-}
-
-#[test]
-fn a_renamed_client_keeps_its_keys_and_takes_its_files_along() {
-    let server = Server::new();
-    server.succeed(&["client", "add", "alice"]);
-    server.succeed(&["client", "add", "bob"]);
-    let load =
-        || Config::load(&server.path("etc/server.toml"), Role::Server, SystemTime::now()).expect("valid");
-    let before = load();
-    server.succeed(&["client", "rename", "alice", "carol"]);
-    assert_eq!(server.names("etc/peers.d"), ["bob.psk", "bob.toml", "carol.psk", "carol.toml"]);
-    let after = load();
-    let (old, new) = (before.peer("alice").expect("was there"), after.peer("carol").expect("is there"));
-    assert_eq!((old.public_key, &old.allowed_ips), (new.public_key, &new.allowed_ips));
-    assert!(
-        old.preshared_key
-            .as_ref()
-            .zip(new.preshared_key.as_ref())
-            .expect("keys")
-            .0
-            .ct_eq(new.preshared_key.as_ref().expect("a key"))
-    );
-    assert!(server.fail(&["client", "rename", "carol", "bob"], 1).contains("a peer bob already"));
-    fs::write(server.path("etc/peers.d/dave.psk"), "precious").expect("written");
-    assert!(server.fail(&["client", "rename", "carol", "dave"], 1).contains("dave.psk exists already"));
-    assert_eq!(server.names("etc/peers.d"), ["bob.psk", "bob.toml", "carol.psk", "carol.toml", "dave.psk"]);
-}
-
-#[test]
-fn a_rotated_client_gets_new_keys_and_keeps_its_addresses() {
-    let server = Server::new();
-    server.succeed(&["client", "add", "alice"]);
-    server.succeed(&["client", "add", "phone", "--wireguard"]);
-    let load =
-        || Config::load(&server.path("etc/server.toml"), Role::Server, SystemTime::now()).expect("valid");
-    let before = load();
-    assert!(server.fail(&["client", "rotate", "alice"], 1).contains("alice.toml exists already"));
-    server.succeed(&["client", "rotate", "alice", "--out", "new.toml"]);
-    server.succeed(&["client", "rotate", "phone", "--out", "new.conf"]);
-    let after = load();
-    for name in ["alice", "phone"] {
-        let (old, new) = (before.peer(name).expect("was there"), after.peer(name).expect("is there"));
-        assert_eq!(old.allowed_ips, new.allowed_ips);
-        assert_ne!(old.public_key, new.public_key);
-        let (old, new) = (old.preshared_key.as_ref(), new.preshared_key.as_ref());
-        assert!(!old.expect("a key").ct_eq(new.expect("a key")));
-    }
-    let theirs = Config::load(&server.path("new.toml"), Role::Client, SystemTime::now()).expect("valid");
-    let ours = after.peer("alice").expect("is there");
-    assert_eq!(ours.public_key, theirs.interface.identity.public_key().into());
-    assert!(
-        ours.preshared_key
-            .as_ref()
-            .expect("a key")
-            .ct_eq(theirs.peers[0].preshared_key.as_ref().expect("a key"))
-    );
-    let conf = fs::read_to_string(server.path("new.conf")).expect("written");
-    let public = pubkey(&server, values(&conf)["PrivateKey"], &["--wireguard"]);
-    assert_eq!(public.trim(), after.peer("phone").expect("is there").public_key.to_string());
-    assert_eq!(server.names("etc/peers.d").len(), 4, "the old preshared keys are gone");
-}
-
-#[test]
-fn a_client_that_keeps_its_key_gets_a_new_preshared_key_only() {
-    let server = Server::new();
-    server.succeed(&["client", "add", "alice"]);
-    let load =
-        || Config::load(&server.path("etc/server.toml"), Role::Server, SystemTime::now()).expect("valid");
-    let before = load();
-    let text = server.succeed(&["client", "rotate", "alice", "--keep-key", "--out", "-"]);
-    assert!(text.contains("identity_file = ") && !text.contains("\nidentity = "), "{text}");
-    let after = load();
-    assert_eq!(before.peers[0].public_key, after.peers[0].public_key);
-    let keys = (before.peers[0].preshared_key.as_ref(), after.peers[0].preshared_key.as_ref());
-    assert!(!keys.0.expect("a key").ct_eq(keys.1.expect("a key")));
 }
