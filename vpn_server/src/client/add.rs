@@ -9,7 +9,7 @@ use super::{
 };
 use crate::address::next_free;
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use ipnet::IpNet;
 use jiff::{Span, Zoned, civil::Date, tz::TimeZone};
 use std::{
@@ -32,7 +32,7 @@ pub(crate) struct AddArgs {
     #[command(flatten)]
     output: OutputArgs,
     /// For a WireGuard app or wg-quick: writes a standard .conf
-    #[arg(long)]
+    #[arg(long, env = "VPN_WIREGUARD", value_parser = BoolishValueParser::new())]
     wireguard: bool,
     /// The client's public key, when it has made its own key: the server then never knows the private one
     #[arg(long, env = "VPN_PUBLIC_KEY", value_name = "KEY", value_parser = parse_key)]

@@ -2,7 +2,7 @@
 
 use crate::qr;
 use anyhow::{Context as _, ensure};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use ipnet::IpNet;
 use std::{
     ffi::OsStr,
@@ -25,7 +25,7 @@ pub(super) struct OutputArgs {
     #[arg(long, env = "VPN_OUT", value_name = "FILE")]
     out: Option<PathBuf>,
     /// Show the file as a QR code, for a WireGuard app; without --out this is the only copy of it
-    #[arg(long)]
+    #[arg(long, env = "VPN_QR", value_parser = BoolishValueParser::new())]
     qr: bool,
 }
 

@@ -8,7 +8,7 @@ use super::{
     load, lock_peers,
 };
 use anyhow::{Context as _, ensure};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use ipnet::IpNet;
 use std::{
     fs,
@@ -31,7 +31,7 @@ pub(crate) struct RotateArgs {
     #[arg(long, env = "VPN_PUBLIC_KEY", value_name = "KEY", value_parser = parse_key)]
     public_key: Option<[u8; 32]>,
     /// Leave the client's own key as it is, and change the preshared key only
-    #[arg(long, conflicts_with = "public_key")]
+    #[arg(long, env = "VPN_KEEP_KEY", conflicts_with = "public_key", value_parser = BoolishValueParser::new())]
     keep_key: bool,
 }
 
