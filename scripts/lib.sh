@@ -214,4 +214,5 @@ remove_lab() {
     done
   done
   for name in "${names[@]}"; do ip netns del "$name"; done
+  rm -f /var/run/wireguard/?"$LAB_ID".sock              # a killed WireGuard daemon leaves its socket
 }
