@@ -2,13 +2,14 @@
 
     flood_initiations.py ADDRESS PORT PUBLIC_KEY RATE SECONDS
 
-PUBLIC_KEY is the responder's, in base64. Everything under the mac1 is random, so each initiation costs the responder
+RATE is in datagrams a second; a SIGTERM ends it before its time. PUBLIC_KEY is the responder's, in base64. Everything under the mac1 is random, so each initiation costs the responder
 the public-key work that cookies are there to save. Prints how many were sent, and how many cookie replies came.
 """
 
 import base64
 import hashlib
 import os
+import signal
 import socket
 import sys
 import time
@@ -31,7 +32,9 @@ def main():
     sock.connect((address, port))
     sock.setblocking(False)
     sent, cookies, start = 0, 0, time.monotonic()
-    while (now := time.monotonic()) < start + seconds:
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    while (now := time.monotonic()) < start + seconds and not stopped:
         for _ in range(BURST):
             try:
                 sock.send(pool[sent % len(pool)])

@@ -18,6 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../netns/assert.sh"
 
 PEERS=${VPN_PEERS_DIR:-$REPO/target/peers}
 PEER=${PEER:-wireguard-go} OURS=${OURS:-vpn-server}
+FLOOD_RATE=${FLOOD_RATE:-30000}                          # datagrams a second
 SKIPPED=77                                               # exit status of a test that does not apply
 declare -A HOST=([ours]=1 [theirs]=2 [late]=3)           # last part of a side's addresses
 declare -A OUTSIDE=()                                    # side -> host number of its address outside, where it has moved
@@ -69,14 +70,13 @@ cable_up() {
 
 give_outside() { give_address "$1" "$2" "$(outside "$1")/24" "$(outside6 "$1")/64"; }
 
-# join_segment NODE ADDRESS: one more node, on a cable of its own to the node `at`, which routes nothing but answers it.
-# The new node is ADDRESS.2, the node `at` is ADDRESS.1; ADDRESS is the first three parts.
-join_segment() {
-  local node=$1 at=$2 network=$3
-  add_node "$node"
-  link_nodes "$node" eth0 "$at" "$node"
-  give_address "$at" "$node" "$network.1/24"
-  give_address "$node" eth0 "$network.2/24"
+# join NODE AT NETWORK: one more node, on a cable of its own to the node AT. NETWORK is the first three parts of an IPv4
+# address: AT becomes its .1, the new node its .2.
+join() {
+  add_node "$1"
+  link_nodes "$1" eth0 "$2" "$1"
+  give_address "$2" "$1" "$3.1/24"
+  give_address "$1" eth0 "$3.2/24"
 }
 
 # --- The daemons ------------------------------------------------------------------------------------------------------
@@ -89,7 +89,9 @@ start_daemon() {
   case $program in
     */vpn-server) command=("$program" wireguard "$interface") ;;
     */wireguard-go) command=("$program" "$interface") ;;
-    *) command=("$program" --foreground --disable-drop-privileges --verbosity debug "$interface") ;;
+    *) command=("$program" --foreground --disable-drop-privileges --verbosity debug "$interface") ;;&
+    # It would connect a socket to each peer, and that one keeps its source address when ours or its own address changes.
+    */boringtun-cli) command+=(--disable-connected-udp) ;;
   esac
   spawn "$side" "$side" env WG_PROCESS_FOREGROUND=1 LOG_LEVEL=verbose NO_COLOR=1 "$@" "${command[@]}"
   wait_until 10 wg show "$interface" || die "$(basename "$program") does not answer on its socket 10 s after its start"
@@ -110,7 +112,8 @@ new_key() {
 }
 public_key() { cat "$SCRATCH/$1.pub"; }
 
-# introduce SIDE OTHER [SETTING...]: OTHER becomes a peer of SIDE, with such settings as wg(8) knows for a peer.
+# introduce SIDE OTHER [SETTING...]: OTHER becomes a peer of SIDE, with such settings as wg(8) knows for a peer. All in one
+# request, and none later: boringtun ends when a peer that it has is changed.
 introduce() {
   local side=$1 other=$2; shift 2
   wg set "$(interface_of "$side")" peer "$(public_key "$other")" \
@@ -156,13 +159,13 @@ handshake_is_newer() { (($(last_handshake "$1" "$2") > $3)); }           # SIDE 
 record_wire() {
   local name=$1; shift
   ip -n "$(ns ours)" link set eth0 gso_max_segs 1
-  spawn ours "capture-$name" tcpdump --immediate-mode -U -n -i eth0 -w "$SCRATCH/$name.pcap" "$@"
+  spawn ours "capture-$name" tcpdump --immediate-mode -U -n -s 256 -B 16384 -i eth0 -w "$SCRATCH/$name.pcap" "$@"
   wait_until 5 grep -q 'listening on' "$(log_of "capture-$name")" || die "tcpdump did not start"
 }
 
 # message TYPE [SIDE]: a filter for WireGuard messages of that type, sent by that side if one is named.
 message() {
-  local four="udp[8:4] == 0x0${1}000000" six="(ip6 and ip6[6] == 17 and ip6[48:4] == 0x0${1}000000)"
+  local four="udp and udp[8:4] == 0x0${1}000000" six="(ip6 and ip6[6] == 17 and ip6[48:4] == 0x0${1}000000)"
   if [[ -n ${2:-} ]]; then four="src host $(outside "$2") and $four" six="src host $(outside6 "$2") and $six"; fi
   printf '((%s) or (%s))' "$four" "$six"
 }
@@ -194,5 +197,6 @@ measured() { printf '  measured: %s\n' "$*"; }            # scripts/interop/run.
 
 # lost_of LABEL: how many pings of the ended `ping -q` with that label got no answer.
 lost_of() { awk '/packets transmitted/ { print $1 - $4 }' "$(log_of "$1")"; }
+sent_of() { awk '/packets transmitted/ { print $1 }' "$(log_of "$1")"; }
 # latency_of LABEL: "average maximum" of its answers, in milliseconds.
 latency_of() { awk -F/ '/^rtt/ { print $5, $6 }' "$(log_of "$1")"; }
