@@ -8,7 +8,8 @@
 #       10.99.0.1/24   in the tunnel (interface)  10.99.0.2/24
 #             fd99::1                             fd99::2
 #
-# PEER names the implementation on the other side: wireguard-go, boringtun or gotatun. OURS=NAME puts one of those into the
+# PEER names the implementation on the other side: wireguard-go, boringtun or gotatun; or `kernel`, which runs in a virtual
+# machine in place of the namespace (scripts/interop/guest.sh). OURS=NAME puts one of those into the
 # place of ours too: that is how the tests themselves are tested. What needs our own program is left out then.
 #
 # A test that knows no answer for an implementation says so by `not_for NAME REASON`: it is then reported as skipped.
@@ -35,6 +36,7 @@ program_of() {
     vpn-server) echo "$VPN_BIN_DIR/vpn-server" ;;
     boringtun) echo "$PEERS/bin/boringtun-cli" ;;
     wireguard-go | gotatun) echo "$PEERS/bin/$1" ;;
+    kernel) echo "$PEERS/kernel/initramfs" ;;
     *) die "no implementation is called $1" ;;
   esac
 }
@@ -81,9 +83,14 @@ join() {
 
 # --- The daemons ------------------------------------------------------------------------------------------------------
 
+wg_at() { shift; wg "$@"; }                              # SIDE ARGUMENTS...: the daemons' sockets are in reach of all namespaces
+wg_set() { wg_at "$1" set "$(interface_of "$1")" "${@:2}"; }             # SIDE SETTING...
+wg_show() { wg_at "$1" show "$(interface_of "$1")" "${@:2}"; }           # SIDE [FIELD]
+
 # start_daemon SIDE [NAME=VALUE...]: with that environment; the interface exists when it returns. Its log is SIDE.log.
 start_daemon() {
   local side=$1 interface program command; shift
+  if [[ $side$PEER == theirskernel ]]; then start_guest; return; fi
   interface=$(interface_of "$side")
   program=$(program_of "$(implementation_of "$side")")
   case $program in
@@ -94,16 +101,16 @@ start_daemon() {
     */boringtun-cli) command+=(--disable-connected-udp) ;;
   esac
   spawn "$side" "$side" env WG_PROCESS_FOREGROUND=1 LOG_LEVEL=verbose NO_COLOR=1 "$@" "${command[@]}"
-  wait_until 10 wg show "$interface" || die "$(basename "$program") does not answer on its socket 10 s after its start"
+  wait_until 10 wg_show "$side" || die "$(basename "$program") does not answer on its socket 10 s after its start"
 }
 
 # equip SIDE: key, port, addresses and MTU, as wg-quick would. The key is made once for each side.
 equip() {
   local side=$1 interface; interface=$(interface_of "$1")
   if [[ ! -e $SCRATCH/$side.key ]]; then new_key "$side"; fi
-  wg set "$interface" private-key "$SCRATCH/$side.key" listen-port $PORT
+  wg_set "$side" private-key "$SCRATCH/$side.key" listen-port $PORT
   give_address "$side" "$interface" "$(inside "$side")/24" "$(inside6 "$side")/64"
-  ip -n "$(ns "$side")" link set "$interface" mtu "${TUNNEL_MTU:-1420}" up
+  in_ns "$side" ip link set "$interface" mtu "${TUNNEL_MTU:-1420}" up
 }
 
 new_key() {
@@ -116,7 +123,7 @@ public_key() { cat "$SCRATCH/$1.pub"; }
 # request, and none later: boringtun ends when a peer that it has is changed.
 introduce() {
   local side=$1 other=$2; shift 2
-  wg set "$(interface_of "$side")" peer "$(public_key "$other")" \
+  wg_set "$side" peer "$(public_key "$other")" \
     allowed-ips "$(inside "$other")/32,$(inside6 "$other")/128" "$@"
 }
 
@@ -145,8 +152,8 @@ kill_and_restart() {
 
 # --- What the daemons say ---------------------------------------------------------------------------------------------
 
-# peer_value SIDE OTHER FIELD: of `wg show SIDE FIELD`; empty if it has no such peer.
-peer_value() { wg show "$(interface_of "$1")" "$3" | awk -v key="$(public_key "$2")" '$1 == key { print $2 }'; }
+# peer_value SIDE OTHER FIELD: of wg_show; empty if it has no such peer.
+peer_value() { wg_show "$1" "$3" | awk -v key="$(public_key "$2")" '$1 == key { print $2 }'; }
 last_handshake() { peer_value "$1" "$2" latest-handshakes; }             # Unix time in seconds, 0 for never
 current_endpoint() { peer_value "$1" "$2" endpoints; }
 endpoint_is() { [[ $(current_endpoint "$1" "$2") == "$3" ]]; }
@@ -158,7 +165,7 @@ handshake_is_newer() { (($(last_handshake "$1" "$2") > $3)); }           # SIDE 
 # Segmentation is left to the kernel, so that datagrams are seen as a real network would carry them.
 record_wire() {
   local name=$1; shift
-  ip -n "$(ns ours)" link set eth0 gso_max_segs 1
+  in_ns ours ip link set eth0 gso_max_segs 1
   spawn ours "capture-$name" tcpdump --immediate-mode -U -n -s 256 -B 16384 -i eth0 -w "$SCRATCH/$name.pcap" "$@"
   wait_until 5 grep -q 'listening on' "$(log_of "capture-$name")" || die "tcpdump did not start"
 }
@@ -174,14 +181,14 @@ message() {
 
 # part: each forgets the other.
 part() {
-  wg set "$(interface_of ours)" peer "$(public_key theirs)" remove
-  wg set "$(interface_of theirs)" peer "$(public_key ours)" remove
+  wg_set ours peer "$(public_key theirs)" remove
+  wg_set theirs peer "$(public_key ours)" remove
 }
 
 # roam SIDE HOST: another address on the same cable, in place of the old one.
 roam() {
-  ip -n "$(ns "$1")" address del "$(outside "$1")/24" dev eth0
-  ip -n "$(ns "$1")" address del "$(outside6 "$1")/64" dev eth0
+  in_ns "$1" ip address del "$(outside "$1")/24" dev eth0
+  in_ns "$1" ip address del "$(outside6 "$1")/64" dev eth0
   OUTSIDE[$1]=$2
   give_outside "$1" eth0
 }
@@ -200,3 +207,51 @@ lost_of() { awk '/packets transmitted/ { print $1 - $4 }' "$(log_of "$1")"; }
 sent_of() { awk '/packets transmitted/ { print $1 }' "$(log_of "$1")"; }
 # latency_of LABEL: "average maximum" of its answers, in milliseconds.
 latency_of() { awk -F/ '/^rtt/ { print $5, $6 }' "$(log_of "$1")"; }
+
+# --- vpn-server, which serves both handshakes on one port -------------------------------------------------------------
+
+# gateway_up: the node `gateway` with a configuration for vpn-server that has a WireGuard key, $SCRATCH/gateway.pub; on one
+# cable with `theirs`, on another with `client`. Nothing runs yet.
+gateway_up() {
+  add_node gateway theirs
+  link_nodes gateway eth0 theirs eth0
+  give_address gateway eth0 $GATEWAY/24
+  OUTSIDE[theirs]=12
+  give_outside theirs eth0
+  join client gateway 192.0.2
+  init_server 192.0.2.1:$PORT
+  toml_set "$(server_toml)" gateway nat false            # there is no internet to translate for
+  new_key gateway
+  install -m 0600 "$SCRATCH/gateway.key" "$(dir_of gateway)/etc/wireguard.key"
+  toml_set "$(server_toml)" interface wireguard_key_file '"wireguard.key"'
+}
+
+# add_peer NAME HANDSHAKE PUBLIC_KEY HOST [LINE...]: a peer of the gateway, 10.66.7.HOST inside, with more lines of TOML.
+add_peer() {
+  local name=$1; mkdir -p "$(dir_of gateway)/etc/peers.d"
+  (umask 077; cat >"$(dir_of gateway)/etc/peers.d/$name.toml") <<TOML
+[[peer]]
+name = "$name"
+handshake = "$2"
+public_key = "$3"
+allowed_ips = ["10.66.7.$4/32"]
+$(printf '%s\n' "${@:5}")
+TOML
+}
+
+# start_theirs HOST [SETTING...]: the WireGuard peer of the gateway, 10.66.7.HOST inside, with more settings of wg(8). Its key
+# is $SCRATCH/theirs.key.
+start_theirs() {
+  local interface; interface=$(interface_of theirs)
+  start_daemon theirs
+  wg_set theirs private-key "$SCRATCH/theirs.key" listen-port $PORT
+  wg_set theirs peer "$(public_key gateway)" allowed-ips 10.66.0.0/16 endpoint $GATEWAY:$PORT "${@:2}"
+  give_address theirs "$interface" "10.66.7.$1/16"
+  in_ns theirs ip link set "$interface" mtu 1420 up
+}
+
+# reported NAME FIELD: of that peer, in the gateway's status.
+reported() { server_status | jq -r --arg name "$1" ".peers[] | select(.name == \$name) | .$2"; }
+
+# shellcheck source=scripts/interop/guest.sh
+if [[ $PEER == kernel ]]; then source "$(dirname "${BASH_SOURCE[0]}")/guest.sh"; fi

@@ -17,7 +17,7 @@ BORINGTUN_VERSION=0.7.1
 GOTATUN_VERSION=0.10.2
 
 main() {
-  local names=("$@") name missing=0
+  local names=("$@") name absent=0
   case ${1:-} in
     -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; return ;;
   esac
@@ -25,8 +25,8 @@ main() {
   need_cargo
   run_as_caller mkdir -p "$PEERS/bin"
   cleanup_on_exit
-  for name in "${names[@]}"; do bring "$name" || missing=$((missing + 1)); done
-  if ((missing)); then exit 1; fi
+  for name in "${names[@]}"; do bring "$name" || absent=$((absent + 1)); done
+  if ((absent)); then exit 1; fi
 }
 
 # bring NAME: says what came of it; fails if the program is still missing.

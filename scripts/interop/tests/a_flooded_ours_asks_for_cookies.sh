@@ -9,8 +9,8 @@ join stranger ours 203.0.113
 join late ours 192.0.2
 start_daemon late
 equip late
-wg set "$(interface_of ours)" peer "$(public_key late)" allowed-ips "$(inside late)/32"
-wg set "$(interface_of late)" peer "$(public_key ours)" allowed-ips "$(inside ours)/32" endpoint 192.0.2.1:$PORT
+wg_set ours peer "$(public_key late)" allowed-ips "$(inside late)/32"
+wg_set late peer "$(public_key ours)" allowed-ips "$(inside ours)/32" endpoint 192.0.2.1:$PORT
 
 in_ns theirs ping -q -c 100 -i 0.02 "$(inside ours)" >>"$(log_of before)"
 spawn late late-wire tcpdump --immediate-mode -U -n -s 256 -i eth0 -w "$SCRATCH/late.pcap" udp

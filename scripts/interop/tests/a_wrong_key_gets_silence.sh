@@ -10,8 +10,8 @@ expect_no_ping theirs "$(inside ours)"
 part
 
 new_key nobody
-wg set "$(interface_of ours)" peer "$(public_key theirs)" allowed-ips "$(inside theirs)/32"
-wg set "$(interface_of theirs)" peer "$(public_key nobody)" allowed-ips "$(inside ours)/32" endpoint "$(endpoint_of ours)"
+wg_set ours peer "$(public_key theirs)" allowed-ips "$(inside theirs)/32"
+wg_set theirs peer "$(public_key nobody)" allowed-ips "$(inside ours)/32" endpoint "$(endpoint_of ours)"
 expect_no_ping theirs "$(inside ours)"
 stop_capture strangers
 expect "$PEER has sent initiations" test "$(count_captured strangers "$(message 1 theirs)")" -ge 2

@@ -6,7 +6,7 @@ source "$(dirname "$0")/../lab.sh"
 
 pair_up
 for mtu in 1420 1381; do
-  for side in ours theirs; do ip -n "$(ns $side)" link set "$(interface_of $side)" mtu $mtu; done
+  for side in ours theirs; do in_ns $side ip link set "$(interface_of $side)" mtu $mtu; done
   for pair in "ours theirs" "theirs ours"; do
     read -r from to <<<"$pair"
     for address in "$(inside "$to")" "$(inside6 "$to")"; do

@@ -16,7 +16,7 @@ for attempt in 1 2 3 4 5 6 7 8; do                       # an implementation tha
   expect_soon 20 "ours connects during the flood, attempt $attempt" ping_once ours "$(inside theirs)"
   expect "the flood was still on" is_running flood
   if was_given_a_cookie; then break; fi
-  wg set "$(interface_of ours)" peer "$(public_key theirs)" remove
+  wg_set ours peer "$(public_key theirs)" remove
 done
 stop flood
 stop_capture ours

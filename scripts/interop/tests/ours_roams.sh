@@ -11,7 +11,7 @@ expect_soon 5 "ours reaches $PEER from its new address" ping_once ours "$(inside
 expect_ping theirs "$(inside ours)"
 expect "$PEER has followed" endpoint_is theirs ours "$(endpoint_of ours)"
 
-wg set "$(interface_of ours)" listen-port 40000
+wg_set ours listen-port 40000
 expect_soon 5 "ours reaches $PEER from its new port" ping_once ours "$(inside theirs)"
 expect_ping theirs "$(inside ours)"
 expect "$PEER has followed" endpoint_is theirs ours "$(outside ours):40000"

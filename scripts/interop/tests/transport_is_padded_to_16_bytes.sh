@@ -10,7 +10,7 @@ for outer in 4 6; do
   # wireguard-go of 2025 garbles IPv6 addresses once it has sent to an IPv4 one.
   if ((outer == 6)); then kill_and_restart ours theirs; fi
   for mtu in 1420 1381; do
-    for side in ours theirs; do ip -n "$(ns $side)" link set "$(interface_of $side)" mtu $mtu; done
+    for side in ours theirs; do in_ns $side ip link set "$(interface_of $side)" mtu $mtu; done
     introduce theirs ours endpoint "$(endpoint_of ours $outer)"
     introduce ours theirs endpoint "$(endpoint_of theirs $outer)"
     record_wire "$outer-$mtu"
