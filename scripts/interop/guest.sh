@@ -35,7 +35,7 @@ in_guest() {
   local answer status
   # shellcheck disable=SC2016
   answer=$(timeout 60 ip netns exec "$(ns ours)" bash -c \
-    'exec 3<>"/dev/tcp/$1/23" && printf "%s\necho; echo status \$?; exit\n" "$2" >&3 && cat <&3' _ "$(outside theirs)" "$1" 2>&1) || return
+    'exec 3<>"/dev/tcp/$1/23" && printf "%s\nstatus=\$?; echo; echo status \$status; exit\n" "$2" >&3 && cat <&3' _ "$(outside theirs)" "$1" 2>&1) || return
   status=$(sed -n '$s/^status //p' <<<"$answer")
   sed '$d' <<<"$answer" | sed '${/^$/d}'
   return "${status:-1}"

@@ -21,7 +21,7 @@ PEERS=${VPN_PEERS_DIR:-$REPO/target/peers}
 PEER=${PEER:-wireguard-go} OURS=${OURS:-vpn-server}
 FLOOD_RATE=${FLOOD_RATE:-30000}                          # datagrams a second
 SKIPPED=77                                               # exit status of a test that does not apply
-declare -A HOST=([ours]=1 [theirs]=2 [late]=3)           # last part of a side's addresses
+declare -A HOST=([ours]=1 [theirs]=2)                    # last part of a side's addresses
 declare -A OUTSIDE=()                                    # side -> host number of its address outside, where it has moved
 
 INTEROP_PACKAGES=("${LAB_PACKAGES[@]}" wg:wireguard-tools)
@@ -187,10 +187,13 @@ part() {
 
 # roam SIDE HOST: another address on the same cable, in place of the old one.
 roam() {
-  in_ns "$1" ip address del "$(outside "$1")/24" dev eth0
-  in_ns "$1" ip address del "$(outside6 "$1")/64" dev eth0
+  local old old6; old=$(outside "$1") old6=$(outside6 "$1")
+  # With the new one there first, and staying when the old one goes: a virtual machine is reached by this very address.
+  in_ns "$1" sh -c 'echo 1 >/proc/sys/net/ipv4/conf/eth0/promote_secondaries'
+  give_address "$1" eth0 "198.51.100.$2/24" "2001:db8:1::$2/64"
   OUTSIDE[$1]=$2
-  give_outside "$1" eth0
+  in_ns "$1" ip address del "$old/24" dev eth0
+  in_ns "$1" ip address del "$old6/64" dev eth0
 }
 
 # expect_recovery SECONDS FROM TO: traffic gets through again within that time; how long it took is a measurement.
@@ -206,7 +209,7 @@ measured() { printf '  measured: %s\n' "$*"; }            # scripts/interop/run.
 lost_of() { awk '/packets transmitted/ { print $1 - $4 }' "$(log_of "$1")"; }
 sent_of() { awk '/packets transmitted/ { print $1 }' "$(log_of "$1")"; }
 # latency_of LABEL: "average maximum" of its answers, in milliseconds.
-latency_of() { awk -F/ '/^rtt/ { print $5, $6 }' "$(log_of "$1")"; }
+latency_of() { awk -F' = ' '/min\/avg\/max/ { split($2, figure, "/"); print figure[2], figure[3] + 0 }' "$(log_of "$1")"; }
 
 # --- vpn-server, which serves both handshakes on one port -------------------------------------------------------------
 

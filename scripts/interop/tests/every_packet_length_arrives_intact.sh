@@ -9,6 +9,7 @@ for mtu in 1420 1381; do
   for side in ours theirs; do in_ns $side ip link set "$(interface_of $side)" mtu $mtu; done
   for pair in "ours theirs" "theirs ours"; do
     read -r from to <<<"$pair"
+    if [[ $from$PEER == theirskernel ]]; then continue; fi          # there is no Python in the machine
     for address in "$(inside "$to")" "$(inside6 "$to")"; do
       expect "from $from to $address with MTU $mtu" in_ns "$from" python3 "$REPO/scripts/interop/every_length.py" "$address" $mtu
     done

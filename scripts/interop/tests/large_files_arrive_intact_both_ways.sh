@@ -2,6 +2,7 @@
 # TCP at full speed, with all that the kernel merges and splits on the way: 50 MB down and up, compared by SHA-256.
 # shellcheck source=scripts/interop/lab.sh
 source "$(dirname "$0")/../lab.sh"
+not_for kernel "there is no web server in the machine"
 
 pair_up
 mkdir -p "$(dir_of web)"

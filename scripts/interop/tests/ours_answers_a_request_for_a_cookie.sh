@@ -6,6 +6,7 @@ source "$(dirname "$0")/../lab.sh"
 
 start_pair
 introduce theirs ours
+if [[ $PEER == kernel ]]; then FLOOD_RATE=4000; fi       # an emulated processor does not get to anything else with more
 record_wire ours "udp src port $PORT and dst port $PORT"
 # From our own address, because gotatun asks only those addresses for cookies that send it too much.
 spawn ours flood python3 "$REPO/scripts/interop/flood_initiations.py" "$(outside theirs)" $PORT "$(public_key theirs)" "$FLOOD_RATE" 60
