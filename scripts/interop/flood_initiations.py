@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 
-BURST = 64  # datagrams between two looks at the clock
+BURST = 8  # datagrams between two looks at the clock
 
 
 def initiation(mac1_key):

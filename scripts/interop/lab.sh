@@ -154,7 +154,12 @@ kill_and_restart() {
 
 # peer_value SIDE OTHER FIELD: of wg_show; empty if it has no such peer.
 peer_value() { wg_show "$1" "$3" | awk -v key="$(public_key "$2")" '$1 == key { print $2 }'; }
-last_handshake() { peer_value "$1" "$2" latest-handshakes; }             # Unix time in seconds, 0 for never
+# last_handshake SIDE OTHER: Unix time in seconds, 0 for never.
+last_handshake() {
+  local told; told=$(peer_value "$1" "$2" latest-handshakes)
+  # boringtun tells the seconds that have passed since.
+  if [[ $(implementation_of "$1") == boringtun ]]; then echo $((EPOCHSECONDS - told)); else echo "$told"; fi
+}
 current_endpoint() { peer_value "$1" "$2" endpoints; }
 endpoint_is() { [[ $(current_endpoint "$1" "$2") == "$3" ]]; }
 handshake_is_newer() { (($(last_handshake "$1" "$2") > $3)); }           # SIDE OTHER THAN
