@@ -39,6 +39,7 @@ need_root() {
   ((EUID == 0)) && return
   command -v sudo >/dev/null || die "network namespaces need root, and sudo is not installed: run $0 as root"
   exec sudo -- env "PATH=$PATH" ${CARGO_HOME:+"CARGO_HOME=$CARGO_HOME"} ${VPN_BIN_DIR:+"VPN_BIN_DIR=$VPN_BIN_DIR"} \
+    ${VPN_PEERS_DIR:+"VPN_PEERS_DIR=$VPN_PEERS_DIR"} ${OURS:+"OURS=$OURS"} \
     ${TEST_SECONDS:+"TEST_SECONDS=$TEST_SECONDS"} "$0" "$@"
 }
 
@@ -214,4 +215,5 @@ remove_lab() {
     done
   done
   for name in "${names[@]}"; do ip netns del "$name"; done
+  rm -f /var/run/wireguard/?"$LAB_ID".sock              # a killed WireGuard daemon leaves its socket
 }
