@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged: format, lints, documentation, dependencies, tests, scripts,
-# and the end-to-end tests in network namespaces. Runs all stages even if one fails; exit status 1 if any did.
+# the end-to-end tests in network namespaces, and those with WireGuard implementations of others. Runs all stages even if
+# one fails; exit status 1 if any did.
 #
-#   scripts/test.sh [--with-deny] [--no-netns]
+#   scripts/test.sh [--with-deny] [--with-kernel] [--no-netns]
 #
-#   --with-deny   installs cargo-deny if it is missing (takes minutes)
-#   --no-netns    leaves out the end-to-end tests (the only part that needs root)
+#   --with-deny     installs cargo-deny if it is missing (takes minutes)
+#   --with-kernel   also tests against the WireGuard of a Linux kernel, in a virtual machine (takes minutes)
+#   --no-netns      leaves out the end-to-end tests (the only part that needs root)
 
 # shellcheck source=scripts/netns/lab.sh
 source "$(dirname "$0")/netns/lab.sh"
 exec </dev/null
 
-WITH_DENY='' NETNS=yes
+WITH_DENY='' WITH_KERNEL='' NETNS=yes
 STAGES=()                                                # "state|seconds|name" for the summary
 PASSED=0 FAILED=0                                        # tests, and checks that are not made of tests
 
@@ -20,8 +22,9 @@ main() {
   for option; do
     case $option in
       --with-deny) WITH_DENY=yes ;;
+      --with-kernel) WITH_KERNEL=yes ;;
       --no-netns) NETNS='' ;;
-      -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; return ;;
+      -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; return ;;
       *) die "unknown option $option; try --help" ;;
     esac
   done
@@ -39,8 +42,14 @@ main() {
     # The development build: it checks for overflow, and is there already. The demo runs the release build.
     stage "cargo build" cargo_as_caller build --locked --workspace --all-features --bins
     VPN_BIN_DIR=$REPO/target/debug stage "network namespaces" "$REPO/scripts/netns/run.sh"
+    stage "WireGuard peers" "$REPO/scripts/interop/peers.sh"
+    VPN_BIN_DIR=$REPO/target/debug stage "interoperation" "$REPO/scripts/interop/run.sh"
+    if [[ -n $WITH_KERNEL ]]; then
+      VPN_BIN_DIR=$REPO/target/debug stage "interoperation with the kernel" "$REPO/scripts/interop/kernel.sh"
+    fi
   else
     skip "network namespaces" "--no-netns"
+    skip "interoperation" "--no-netns"
   fi
   summary
 }
@@ -49,7 +58,7 @@ prepare() {
   step "Preparing"
   need_cargo
   need_packages cc:build-essential shellcheck:shellcheck
-  if [[ -n $NETNS ]]; then need_packages "${LAB_PACKAGES[@]}"; fi
+  if [[ -n $NETNS ]]; then need_packages "${LAB_PACKAGES[@]}" wg:wireguard-tools; fi
   local tool component
   for tool in cargo-fmt:rustfmt cargo-clippy:clippy; do
     component=${tool#*:}
@@ -86,7 +95,7 @@ skip() {
   STAGES+=("skipped|0|$1 ($2)")
 }
 
-# count_tests LOG STATUS: adds up every "N passed" and "N failed" of cargo test and of the namespace runner.
+# count_tests LOG STATUS: adds up every "N passed" and "N failed" of cargo test and of the runners of end-to-end tests.
 count_tests() {
   local passed failed
   passed=$(sum_of passed "$1")
@@ -100,7 +109,7 @@ count_tests() {
 }
 
 sum_of() {
-  awk -v word="$1" '/^(test result:|network namespace tests:)/ {
+  awk -v word="$1" '/^(test result:|network namespace tests:|interoperation tests:)/ {
     for (i = 2; i <= NF; i++) if (index($i, word) == 1) n += $(i - 1)
   } END { print n + 0 }' "$2"
 }

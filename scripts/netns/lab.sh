@@ -111,6 +111,40 @@ add_client() {
   on gateway vpn-server client add "$1" --out "$(client_toml "$1")" -c "$(server_toml)" >>"$(log_of init)" 2>&1
 }
 
+# add_wireguard_client NAME ARGUMENTS...: the same for one that speaks WireGuard: $SCRATCH/NAME.conf.
+add_wireguard_client() {
+  local name=$1; shift
+  on gateway vpn-server client add "$name" --wireguard --out "$SCRATCH/$name.conf" "$@" -c "$(server_toml)" \
+    >>"$(log_of init)" 2>&1
+}
+
+# write_wireguard_profile NAME [PRIVATE_KEY]: NAME.conf as a file of our own client, $(client_toml NAME), with an identity that
+# nobody is told. The key is that of the .conf unless given.
+write_wireguard_profile() {
+  local conf=$SCRATCH/$1.conf
+  conf_value() { sed -n "s/^$1 = //p" "$conf"; }
+  conf_list() { conf_value "$1" | sed 's/, /", "/g; s/^/["/; s/$/"]/'; }
+  (
+    umask 077
+    cat >"$(client_toml "$1")" <<TOML
+[interface]
+identity = "$("$VPN_BIN_DIR/vpn-client" genkey)"
+wireguard_key = "${2:-$(conf_value PrivateKey)}"
+addresses = $(conf_list Address)
+mtu = $(conf_value MTU)
+
+[[peer]]
+name = "server"
+handshake = "wireguard"
+public_key = "$(conf_value PublicKey)"
+preshared_key = "$(conf_value PresharedKey)"
+endpoint = "$(conf_value Endpoint)"
+allowed_ips = $(conf_list AllowedIPs)
+persistent_keepalive = $(conf_value PersistentKeepalive)
+TOML
+  )
+}
+
 start_server() {
   run_on gateway server vpn-server run -c "$(server_toml)"
   wait_until 10 on gateway vpn-server status --json -c "$(server_toml)" ||

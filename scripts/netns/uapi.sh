@@ -19,7 +19,8 @@ start_wg() {
 wg_on() { local node=$1; shift; in_ns "$node" wg "$@"; }
 
 # daemon_ended LETTER: no process serves that interface any more, and its socket is gone.
-daemon_ended() { [[ ! -e $(socket_of "$1") ]] && ! pgrep -fx ".*vpn-server wireguard $(wg_name "$1")" >/dev/null; }
+# shellcheck disable=SC2062 # the pattern comes from the standard input
+daemon_ended() { [[ ! -e $(socket_of "$1") ]] && ! grep -q -s -z -x -f - /proc/[0-9]*/cmdline <<<"$(wg_name "$1")"; }
 
 # uapi LETTER TEXT: says TEXT, with its \n, on the socket, and prints the answer.
 uapi() {

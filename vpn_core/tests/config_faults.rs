@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use vpn_core::{
-    asymmetric::{Identity, PublicKey},
+    asymmetric::{Identity, PublicKey, X25519SecretKey},
     base::{SecretBytes, encode_key},
     config::{Config, ConfigError, Egress, Role, Routes},
     handshake::Protocol,
@@ -286,6 +286,74 @@ fn a_missing_file_is_named() {
         Config::load(Path::new("/nonexistent/x.toml"), Role::Server, SystemTime::now()).expect_err("missing");
     assert!(error.to_string().starts_with("/nonexistent/x.toml does not exist; "), "{error}");
     assert!(!error.is_not_permitted());
+}
+
+/// As [`INTERFACE`], with the WireGuard key of seed 5 in line 5.
+fn wireguard_interface() -> String {
+    format!("{INTERFACE}wireguard_key = \"{}\"\n", encode_key(&[5; 32]))
+}
+
+fn wireguard_public(number: u8) -> String {
+    encode_key(&X25519SecretKey::new(&SecretBytes::new([number; 32])).public_key().0)
+}
+
+fn wireguard_peer(number: u8, allowed: &str, more: &str) -> String {
+    peer(number, allowed, &format!("handshake = \"wireguard\"\n{more}"))
+        .replace(&public(number).to_string(), &wireguard_public(number))
+}
+
+#[test]
+fn a_wireguard_peer_has_everything_that_a_hybrid_one_has() {
+    let folder = Folder::new();
+    let more = "endpoint = \"192.0.2.1:3\"\npersistent_keepalive = 25\npreshared_key_file = \"alice.psk\"";
+    let text = wireguard_interface() + &wireguard_peer(2, "\"10.66.0.2/32\"", more);
+    let config = folder.load(&(text + &peer(3, "\"10.66.0.3/32\"", ""))).expect("valid");
+    let [first, second] = config.peers.as_slice() else { panic!("two peers") };
+    assert_eq!((first.handshake(), second.handshake()), ("wireguard", "hybrid"));
+    assert_eq!(first.public_key.to_string(), wireguard_public(2));
+    assert_eq!(first.endpoints[0].to_string(), "192.0.2.1:3");
+    assert!(first.preshared_key.is_some() && first.persistent_keepalive.is_some());
+}
+
+#[test]
+fn a_wireguard_peer_needs_a_key_of_the_node_that_is_nothing_else() {
+    let peer = wireguard_peer(2, "\"10.66.0.2/32\"", "");
+    let words = ["p2", "wireguard_key_file", "genkey --wireguard > wireguard.key"];
+    expect_fault(&format!("{INTERFACE}{peer}"), 9, &words);
+    let same = wireguard_interface().replace(&encode_key(&[5; 32]), &encode_key(&[1; 32]));
+    expect_fault(&(same + &peer), 5, &["the identity as well", "genkey --wireguard"]);
+    let missing = format!("{INTERFACE}wireguard_key_file = \"wireguard.key\"\n");
+    expect_fault(&(missing + &peer), 5, &["wireguard.key does not exist"]);
+}
+
+#[test]
+fn a_wireguard_key_that_cannot_be_a_peers_is_refused() {
+    let with = |key: &str| {
+        wireguard_interface() + &wireguard_peer(2, "\"10.66.0.2/32\"", "").replace(&wireguard_public(2), key)
+    };
+    // RFC 7748, section 6.1 and the table of small orders: zero, one, and the field's prime plus one.
+    let mut prime_plus_one = [0xff; 32];
+    (prime_plus_one[0], prime_plus_one[31]) = (0xee, 0x7f);
+    for small in [
+        [0; 32],
+        {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        },
+        prime_plus_one,
+    ] {
+        expect_fault(&with(&encode_key(&small)), 8, &["not a usable X25519 public key", "wg pubkey"]);
+    }
+    expect_fault(&with(&wireguard_public(5)), 8, &["this node itself"]);
+    expect_fault(&with(&public(1).to_string()), 8, &["this node itself"]);
+    let hybrid = peer(3, "\"10.66.0.3/32\"", "");
+    let copied = hybrid.replace(&public(3).to_string(), &public(4).to_string());
+    expect_fault(
+        &(with(&public(4).to_string()) + &copied),
+        14,
+        &["already that of peer p2", "other handshake"],
+    );
 }
 
 #[test]

@@ -105,11 +105,15 @@ fn a_refused_request_changes_nothing_and_the_next_one_is_served() {
 #[test]
 fn endless_lines_are_refused_and_do_not_break_the_conversation() {
     with_device(|path| {
-        for long in [MAX_LINE + 1, 10 * MAX_LINE, 100 * MAX_LINE + 1] {
-            // Also where the rest of the line is just a newline.
-            let request =
-                [b"set=1\nfwmark=".as_slice(), &vec![b'0'; long], b"\nlisten_port=7\n\nget=1\n\n"].concat();
-            assert_eq!(talk(path, &request), format!("errno={}\n\nerrno=0\n\n", -libc::EMSGSIZE), "{long}");
+        // Read in pieces of MAX_LINE + 1: in two cases the last piece is just a newline, and no empty line.
+        for long in [MAX_LINE + 1, 10 * (MAX_LINE + 1), 100 * MAX_LINE] {
+            let line = format!("fwmark={}", "0".repeat(long - "fwmark=".len()));
+            let request = format!("set=1\n{line}\nlisten_port=7\n\nget=1\n\n");
+            assert_eq!(
+                talk(path, request.as_bytes()),
+                format!("errno={}\n\nerrno=0\n\n", -libc::EMSGSIZE),
+                "{long}"
+            );
         }
     });
 }

@@ -1,15 +1,14 @@
-//! `init`: an identity and a configuration to start from.
+//! `init`: keys and a configuration to start from.
 
-use crate::address::first_host;
+use crate::{address::first_host, client::key_file_text};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
 use std::path::PathBuf;
 use vpn_core::{
     asymmetric::Identity,
-    base::encode_key,
     cli,
-    config::{EndpointName, NewFiles, PEERS_FOLDER, ServerFile},
+    config::{EndpointName, NewFiles, PEERS_FOLDER, ServerFile, WIREGUARD_KEY_FILE},
 };
 
 /// What to start with.
@@ -42,8 +41,8 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<()> {
     files.folder(&args.dir)?;
     files.folder(&args.dir.join(PEERS_FOLDER))?;
     let key = cli::random_secret();
-    let text = zeroize::Zeroizing::new(encode_key(key.expose()) + "\n");
-    files.write(&args.dir.join("identity.key"), &text)?;
+    files.write(&args.dir.join("identity.key"), &key_file_text(&key))?;
+    files.write(&args.dir.join(WIREGUARD_KEY_FILE), &key_file_text(&cli::random_wireguard_key()))?;
     let server = ServerFile { addresses: &addresses, endpoint: args.endpoint.as_ref() };
     let config = args.dir.join("server.toml");
     files.write(&config, &server.text())?;

@@ -3,6 +3,7 @@
 mod address;
 mod client;
 mod init;
+mod qr;
 mod wireguard;
 
 use anyhow::Context as _;
@@ -23,6 +24,7 @@ const DEFAULT_CONFIG: &str = "/etc/vpn/server.toml";
 #[command(after_help = "Examples:
   vpn-server init --endpoint vpn.example.org:51820
   vpn-server client add alice --out alice.toml
+  vpn-server client add phone --wireguard --qr
   vpn-server run
   vpn-server status --watch
 
@@ -55,7 +57,7 @@ enum Command {
         after_help = "Examples:\n  vpn-server status\n  vpn-server status --json | jq '.peers[].state'"
     )]
     Status(StatusArgs),
-    /// Add, list and remove clients
+    /// Add, list, change and remove clients
     #[command(subcommand)]
     Client(client::ClientCommand),
     /// Be a WireGuard interface that `wg` and `wg-quick` configure

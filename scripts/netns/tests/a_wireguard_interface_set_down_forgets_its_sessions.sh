@@ -13,12 +13,15 @@ expect_ping right 10.9.0.1
 ip -n "$(ns left)" link set "$(wg_name a)" down
 down_since=$(date +%s)
 sleep 1
+wg_on right set "$(wg_name b)" peer "$LEFT" remove
+wg_on right set "$(wg_name b)" peer "$LEFT" allowed-ips 10.9.0.1/32 endpoint 198.51.100.1:51821
 expect_no_ping right 10.9.0.1
+expect_equal "down, it answers no handshake" 0 "$(handshake_of right b "$LEFT")"
 ip -n "$(ns left)" link set "$(wg_name a)" up
 expect_soon 10 "up again, it connects by itself" handshake_after right b "$LEFT" "$down_since"
 expect_ping right 10.9.0.1
 for mtu in 1280 1420; do
   ip -n "$(ns left)" link set "$(wg_name a)" mtu $mtu
   ip -n "$(ns right)" link set "$(wg_name b)" mtu $mtu
-  expect_ping left 10.9.0.2 -s $((mtu - 28)) -M do
+  expect_ping left 10.9.0.2 -M "do" -s $((mtu - 28))
 done

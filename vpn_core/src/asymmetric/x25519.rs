@@ -12,6 +12,15 @@ pub struct DhError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct X25519PublicKey(pub [u8; 32]);
 
+impl X25519PublicKey {
+    /// Whether it can agree on a secret: not of small order, as the all-zero key is. For keys that somebody writes into a
+    /// configuration; the handshake does without this check because the agreement itself fails.
+    pub fn is_acceptable(&self) -> bool {
+        // Any scalar tells: all of them are multiples of the cofactor (RFC 7748, section 5).
+        X25519SecretKey::new(&SecretBytes::new([1; 32])).agree(self).is_ok()
+    }
+}
+
 /// A private key, static or ephemeral.
 ///
 /// It lies in the library's own heap memory, which AWS-LC overwrites whenever it frees (`OPENSSL_free`); moving this

@@ -21,16 +21,19 @@ pub fn random_secret() -> SecretBytes<32> {
     SecretBytes::random(&mut rand_core::UnwrapErr(getrandom::SysRng))
 }
 
+/// Draws a private X25519 key. Clamped as `wg genkey` does it (RFC 7748, section 5): other tools may expect that of a
+/// stored key.
+pub fn random_wireguard_key() -> SecretBytes<32> {
+    let mut key = random_secret();
+    let bytes = key.expose_mut();
+    bytes[0] &= 0xf8;
+    bytes[31] = (bytes[31] & 0x7f) | 0x40;
+    key
+}
+
 /// Prints a new private key.
 pub(super) fn generate_key(wireguard: bool) -> anyhow::Result<()> {
-    let mut key = random_secret();
-    if wireguard {
-        // Clamped as `wg genkey` does it (RFC 7748, section 5): other tools may expect that of a stored key.
-        let bytes = key.expose_mut();
-        bytes[0] &= 0xf8;
-        bytes[31] = (bytes[31] & 0x7f) | 0x40;
-    }
-    print_secret(&key)
+    print_secret(&if wireguard { random_wireguard_key() } else { random_secret() })
 }
 
 /// Prints a new preshared key.

@@ -11,7 +11,7 @@ mod status;
 pub use arguments::{Color, GlobalArgs, LogFormat};
 pub use check::check;
 pub use exit::{ExitStatus, NotConnected, NotPermitted, Usage, run};
-pub use keys::random_secret;
+pub use keys::{random_secret, random_wireguard_key};
 pub use output::{OutputError, print};
 pub use shared::{SharedCommand, command, parse};
 pub use status::{StatusArgs, show_status};

@@ -3,7 +3,7 @@
 use super::{
     EndpointName, InterfaceName, Role,
     fault::Complaint,
-    key::take_secret,
+    key::{Secret, take_secret},
     suite::read_suites,
     table::{Source, Table, Value},
 };
@@ -21,6 +21,8 @@ use std::net::{IpAddr, SocketAddr};
 pub const DEFAULT_MTU: u16 = 1420;
 /// From the least that every IPv4 host takes (RFC 791) to a jumbo frame, in bytes.
 const MTU_RANGE: std::ops::RangeInclusive<i64> = 576..=9000;
+/// How a WireGuard key is made: what to do where one is missing.
+pub(super) const MAKE_WIREGUARD_KEY: &str = "umask 077; vpn-server genkey --wireguard > wireguard.key";
 /// Name of the TUN device when none is configured.
 pub(super) const DEFAULT_NAME: &str = "vpn0";
 
@@ -104,12 +106,13 @@ pub(super) fn read_interface<'t>(
     let network_key = take_secret(source, &mut table, "network_key", "network_key_file");
     let wireguard_key = take_secret(source, &mut table, "wireguard_key", "wireguard_key_file");
     let suites = read_suites(source, table.take("suite"));
+    refuse_one_key_for_both(source, identity.as_ref(), wireguard_key.as_ref().ok().and_then(Option::as_ref));
     let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
     refuse_kill_switch(source, table.take("kill_switch"));
     table.finish(source);
     Some(InterfaceConfig {
         name: name?,
-        identity: identity?,
+        identity: Identity::from_seed(&identity?.key),
         listen,
         addresses,
         mtu: mtu?,
@@ -148,15 +151,26 @@ pub(super) fn read_gateway<'t>(
     Some(GatewayConfig { nat: nat?, egress: egress?, client_to_client: client_to_client?, endpoint })
 }
 
-fn read_identity<'t>(source: &mut Source<'t>, table: &mut Table<'t>) -> Option<Identity> {
+fn read_identity<'t>(source: &mut Source<'t>, table: &mut Table<'t>) -> Option<Secret> {
     match take_secret(source, table, "identity", "identity_file") {
-        Ok(Some(secret)) => Some(Identity::from_seed(&secret.key)),
+        Ok(Some(secret)) => Some(secret),
         Ok(None) => {
             let remedy = "add identity_file = \"identity.key\" and make that file with `genkey`";
             source.fault(table.span(), Complaint::new("[interface] has no `identity_file`", remedy));
             None
         }
         Err(()) => None,
+    }
+}
+
+/// Nothing is known to go wrong with one secret in both roles, and nothing is proved either: the claims for the hybrid
+/// handshake are for a key of its own.
+fn refuse_one_key_for_both(source: &mut Source<'_>, identity: Option<&Secret>, wireguard: Option<&Secret>) {
+    let Some((identity, wireguard)) = identity.zip(wireguard) else { return };
+    if identity.key.ct_eq(&wireguard.key) {
+        let message = "the WireGuard key is the identity as well";
+        let remedy = format!("make a key of its own: {MAKE_WIREGUARD_KEY}");
+        source.fault(&wireguard.span, Complaint::new(message, remedy));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::base::{SecretBytes, decode_key};
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Read as _},
+    ops::Range,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -21,6 +22,8 @@ pub(super) struct Secret {
     pub(super) key: SecretBytes<32>,
     /// Its file; `None` when it was inline.
     pub(super) file: Option<PathBuf>,
+    /// Where the configuration gives it.
+    pub(super) span: Range<usize>,
 }
 
 /// Takes `inline` or `file_key` from `table`. `Err` when there is one and it is not usable (the fault is noted).
@@ -35,12 +38,12 @@ pub(super) fn take_secret<'t>(
         (None, None) => Ok(None),
         (Some(inline), None) => {
             let key = read_inline(source, &inline).ok_or(())?;
-            Ok(Some(Secret { key, file: None }))
+            Ok(Some(Secret { key, file: None, span: inline.span }))
         }
         (None, Some(value)) => {
             let path = source.string(&value).map(|path| source.resolve(path)).ok_or(())?;
             let key = source.accept(&value.span, read_key_file(&path)).ok_or(())?;
-            Ok(Some(Secret { key, file: Some(path) }))
+            Ok(Some(Secret { key, file: Some(path), span: value.span }))
         }
         (Some(inline), Some(file)) => {
             let message = format!("both `{}` and `{}` are given", inline.key, file.key);

@@ -2,15 +2,14 @@
 
 use super::{
     Config, ConfigError, GatewayConfig, InterfaceConfig, InterfaceName, Role,
+    across::check_peers,
     fault::{Complaint, Fault, Position},
     interface::{DEFAULT_NAME, read_gateway, read_interface},
     key::{is_private, open, unreadable},
-    overlap::{Claim, overlaps},
     peer::{ReadPeer, read_peer},
     table::{Source, Table},
 };
 use std::{
-    collections::HashMap,
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -37,7 +36,8 @@ pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, C
     for file in peer_files(path, &mut findings) {
         read_peer_file(&file, &mut findings);
     }
-    check_peers(parts.as_ref().map(|parts| &parts.interface), &mut findings, now);
+    let Findings { faults, warnings, peers } = &mut findings;
+    check_peers(parts.as_ref().map(|parts| &parts.interface), peers, now, faults, warnings);
     if let Some(parts) = parts.as_ref().filter(|_| findings.faults.is_empty()) {
         check_reachability(path, parts, role, &mut findings);
     }
@@ -167,73 +167,6 @@ fn peer_files(main: &Path, findings: &mut Findings) -> Vec<PathBuf> {
     }
 }
 
-/// What must hold across peers: unique names and keys, no stranger with our key, no shared addresses.
-fn check_peers(interface: Option<&InterfaceConfig>, findings: &mut Findings, now: SystemTime) {
-    let Findings { faults, warnings, peers } = findings;
-    let mut names = HashMap::new();
-    let mut keys = HashMap::new();
-    for read in &*peers {
-        let peer = &read.peer;
-        if let Some(first) = names.insert(&peer.name, peer) {
-            let message = format!("peer name {:?} is already used at {}", peer.name.as_str(), place(first));
-            faults.push(
-                Complaint::new(message, "give each peer a name of its own")
-                    .at(&peer.file, Some(read.name_at)),
-            );
-        }
-        if let Some(first) = keys.insert(peer.public_key, peer) {
-            let message =
-                format!("this public key is already that of peer {} at {}", first.name, place(first));
-            let remedy = "each peer has a key of its own; remove one of the two";
-            faults.push(Complaint::new(message, remedy).at(&peer.file, Some(read.public_key_at)));
-        }
-        if interface
-            .is_some_and(|interface| interface.own_key(peer.public_key.protocol()) == Some(peer.public_key))
-        {
-            let remedy = "put the other node's public key here";
-            let complaint = Complaint::new("this is the public key of this node itself", remedy);
-            faults.push(complaint.at(&peer.file, Some(read.public_key_at)));
-        }
-        for (network, at) in peer.allowed_ips.iter().zip(&read.allowed_ips_at) {
-            let own = |address: &&ipnet::IpNet| {
-                network.prefix_len() == network.max_prefix_len() && address.addr() == network.addr()
-            };
-            if interface.is_some_and(|interface| interface.addresses.iter().any(|address| own(&address))) {
-                let message = format!("{} is this node's own address", network.addr());
-                faults.push(Complaint::new(message, "give the peer another").at(&peer.file, Some(*at)));
-            }
-        }
-        if peer.has_expired(now) {
-            let message = format!("peer {} has expired and is not admitted", peer.name);
-            let complaint = Complaint::new(message, "set a later date, or remove the peer");
-            warnings.push(complaint.at(&peer.file, read.expires_at));
-        }
-    }
-    check_allowed_ips(peers, faults);
-}
-
-fn check_allowed_ips(peers: &[ReadPeer], faults: &mut Vec<Fault>) {
-    let claims = peers.iter().enumerate().flat_map(|(peer, read)| {
-        let networks = read.peer.allowed_ips.iter().enumerate();
-        networks.map(move |(number, network)| Claim { network: *network, peer, number })
-    });
-    for (later, earlier) in overlaps(claims.collect()) {
-        let (read, other) = (&peers[later.peer], &peers[earlier.peer].peer);
-        let relation = if later.network == earlier.network { "is already" } else { "overlaps" };
-        let message = format!(
-            "{} {relation} {} of peer {} at {}",
-            later.network,
-            earlier.network,
-            other.name,
-            place(other)
-        );
-        let remedy = "each address belongs to one peer; change one of the two";
-        faults.push(
-            Complaint::new(message, remedy).at(&read.peer.file, Some(read.allowed_ips_at[later.number])),
-        );
-    }
-}
-
 /// A node that neither listens nor knows where its peer is can never talk to it.
 fn check_reachability(path: &Path, main: &MainParts, role: Role, findings: &mut Findings) {
     let Findings { faults, peers, .. } = findings;
@@ -259,8 +192,4 @@ fn check_reachability(path: &Path, main: &MainParts, role: Role, findings: &mut 
         let message = format!("peer {} has no `endpoint`, and this node does not `listen`", peer.name);
         faults.push(Complaint::new(message, remedy).at(&peer.file, Some(peer.at)));
     }
-}
-
-fn place(peer: &super::PeerConfig) -> String {
-    format!("{}:{}", peer.file.display(), peer.at.line)
 }

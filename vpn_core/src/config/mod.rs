@@ -5,6 +5,8 @@
 //! file that names them. Reading collects every fault with its place and remedy before it gives up; nothing is
 //! returned half valid.
 
+mod across;
+mod edit;
 mod fault;
 mod interface;
 mod key;
@@ -15,16 +17,19 @@ mod overlap;
 mod peer;
 mod suite;
 mod table;
+mod wireguard_file;
 mod write;
 
 pub use crate::{gateway::Egress, journal::InterfaceName};
+pub use edit::{EditError, PeerEdit, add_wireguard_key_file, edit_peer, read_file, replace_file};
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{DEFAULT_MTU, GatewayConfig, InterfaceConfig, Routes};
 pub use load::PEERS_FOLDER;
 pub use names::{EndpointName, NameError, PeerName};
 pub use new_files::{NewFileError, NewFiles};
 pub use peer::PeerConfig;
-pub use write::{ClientFile, ClientIdentity, PeerFile, ServerFile};
+pub use wireguard_file::WireguardFile;
+pub use write::{ClientFile, ClientIdentity, PeerFile, ServerFile, WIREGUARD_KEY_FILE};
 
 use std::{path::Path, path::PathBuf, time::SystemTime};
 

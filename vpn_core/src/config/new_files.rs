@@ -59,8 +59,7 @@ impl NewFiles {
     /// [`NewFileError`]; nothing is left behind.
     pub fn write(&mut self, path: &Path, text: &str) -> Result<(), NewFileError> {
         let system = |source| NewFileError::System { path: path.to_owned(), source };
-        let temporary = temporary_name(path);
-        write_synced(&temporary, text).map_err(system)?;
+        let (temporary, _) = write_temporary(path, text).map_err(system)?;
         // A link and not a rename: it fails where a file exists.
         let linked = fs::hard_link(&temporary, path);
         let removed = fs::remove_file(&temporary);
@@ -99,16 +98,20 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{number}.new", process::id()))
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+/// Writes `text` into a new private file beside `path`, to the disk; returns its name and the open file.
+pub(super) fn write_temporary(path: &Path, text: &str) -> io::Result<(PathBuf, File)> {
+    let temporary = temporary_name(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _ = fs::remove_file(path);
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
     }
-    written
+    Ok((temporary, file))
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Puts the names in the folder of `path` on the disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }

@@ -48,6 +48,14 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// The handshake that it speaks, as the configuration calls it.
+    pub const fn handshake(&self) -> &'static str {
+        match self.public_key.protocol() {
+            Protocol::Hybrid => "hybrid",
+            Protocol::Wireguard => "wireguard",
+        }
+    }
+
     /// The moment from which an expiring peer is refused: the end of its last day, in UTC.
     pub fn expires_at(&self) -> Option<SystemTime> {
         let end = self.expires?.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
@@ -69,6 +77,8 @@ impl PeerConfig {
 pub(super) struct ReadPeer {
     pub(super) peer: PeerConfig,
     pub(super) name_at: Position,
+    /// Of `handshake`, or of the table where that is left out.
+    pub(super) handshake_at: Position,
     pub(super) public_key_at: Position,
     /// One for each of the allowed IPs.
     pub(super) allowed_ips_at: Vec<Position>,
@@ -79,8 +89,9 @@ pub(super) fn read_peer<'t>(source: &mut Source<'t>, mut table: Table<'t>) -> Op
     let at = source.position(table.span());
     let name_value = table.require(source, "name", "\"alice\"");
     let name = name_value.as_ref().and_then(|value| source.parsed::<PeerName>(value));
-    let protocol =
-        table.take("handshake").map_or(Some(Protocol::Hybrid), |value| read_handshake(source, &value));
+    let handshake = table.take("handshake");
+    let handshake_at = handshake.as_ref().map_or(at, |value| source.position(&value.span));
+    let protocol = handshake.map_or(Some(Protocol::Hybrid), |value| read_handshake(source, &value));
     let key_value = table.require(source, "public_key", "\"…\" (the peer runs `pubkey` to show it)");
     let public_key = key_value.as_ref().zip(protocol);
     let public_key = public_key.and_then(|(value, protocol)| read_public_key(source, value, protocol));
@@ -115,6 +126,7 @@ pub(super) fn read_peer<'t>(source: &mut Source<'t>, mut table: Table<'t>) -> Op
             file: source.file.to_owned(),
             at,
         },
+        handshake_at,
         name_at: source.position(&name_value?.span),
         public_key_at: source.position(&key_value?.span),
         allowed_ips_at,
@@ -160,7 +172,8 @@ fn parse_public_key(text: &str, protocol: Protocol) -> Result<PeerKey, Complaint
     match protocol {
         Protocol::Hybrid if PublicKey(bytes).is_acceptable() => Ok(PublicKey(bytes).into()),
         Protocol::Hybrid => Err(Complaint::new("this is not a usable Ed25519 public key", remedy)),
-        Protocol::Wireguard => Ok(X25519PublicKey(bytes).into()),
+        Protocol::Wireguard if X25519PublicKey(bytes).is_acceptable() => Ok(X25519PublicKey(bytes).into()),
+        Protocol::Wireguard => Err(Complaint::new("this is not a usable X25519 public key", remedy)),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{EndpointName, PeerName};
 use crate::{
     asymmetric::PublicKey,
     base::{SecretBytes, encode_key},
+    handshake::{PeerKey, Protocol},
 };
 use ipnet::IpNet;
 use jiff::civil::Date;
@@ -15,7 +16,9 @@ use std::{
 use zeroize::Zeroizing;
 
 /// Seconds between a new client's keepalives: below the 30 s after which common NATs forget a UDP flow.
-const CLIENT_KEEPALIVE: u16 = 25;
+pub(super) const CLIENT_KEEPALIVE: u16 = 25;
+/// Name of the file that holds a new server's WireGuard key, beside `server.toml`.
+pub const WIREGUARD_KEY_FILE: &str = "wireguard.key";
 
 /// A new `server.toml`.
 #[derive(Debug)]
@@ -31,8 +34,8 @@ pub struct ServerFile<'a> {
 pub struct PeerFile<'a> {
     /// The peer's name.
     pub name: &'a PeerName,
-    /// Its identity.
-    pub public_key: PublicKey,
+    /// Who it is, and which handshake it speaks.
+    pub public_key: PeerKey,
     /// Name of the file beside this one that holds the preshared key.
     pub preshared_key_file: &'a str,
     /// Its addresses.
@@ -88,6 +91,8 @@ impl ServerFile<'_> {
 [interface]
 name = \"vpn0\"
 identity_file = \"identity.key\"
+# What WireGuard peers know this server by; leave it out where there are none.
+wireguard_key_file = \"{WIREGUARD_KEY_FILE}\"
 listen = \"[::]:51820\"
 # This server's addresses; clients get theirs from the same networks.
 addresses = {addresses}
@@ -115,6 +120,10 @@ impl PeerFile<'_> {
              preshared_key_file = \"{preshared_key_file}\"\nallowed_ips = {}\n",
             list(self.allowed_ips)
         );
+        match public_key.protocol() {
+            Protocol::Hybrid => {}
+            Protocol::Wireguard => text.push_str("handshake = \"wireguard\"\n"),
+        }
         if let Some(expires) = self.expires {
             text.push_str("# The last day, in UTC, on which this peer is admitted.\n");
             // Writing to a String cannot fail.

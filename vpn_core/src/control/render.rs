@@ -37,6 +37,9 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
         palette.paint(Colour::Bold, &interface.name)
     )?;
     field(text, "public key", &interface.public_key)?;
+    if let Some(key) = &interface.wireguard_public_key {
+        field(text, "wireguard key", key)?;
+    }
     field(text, "listening port", &interface.listen_port.to_string())?;
     field(text, "addresses", &interface.addresses.join(", "))?;
     field(text, "mtu", &interface.mtu.to_string())?;
@@ -69,20 +72,31 @@ fn write_peer(text: &mut String, peer: &PeerStatus, palette: Palette) -> fmt::Re
     if let Some(endpoint) = &peer.endpoint {
         field(text, "endpoint", endpoint)?;
     }
+    field(text, "handshake", &handshake(peer))?;
     let allowed = if peer.allowed_ips.is_empty() { "(none)".to_owned() } else { peer.allowed_ips.join(", ") };
     field(text, "allowed ips", &allowed)?;
     if let Some(seconds) = peer.last_handshake_seconds {
         field(text, "latest handshake", &ago(seconds))?;
     }
     if let Some(suite) = &peer.suite {
-        let kind = if peer.post_quantum { "post-quantum" } else { "not post-quantum" };
-        field(text, "session", &format!("{}, {kind}, {suite}, {} rekeys", peer.handshake, peer.rekeys))?;
+        field(text, "session", &format!("{suite}, {} rekeys", peer.rekeys))?;
     }
     if peer.rx_bytes > 0 || peer.tx_bytes > 0 {
         let transfer = format!("{} received, {} sent", bytes(peer.rx_bytes), bytes(peer.tx_bytes));
         field(text, "transfer", &transfer)?;
     }
     Ok(())
+}
+
+/// Which handshake it is and what its keys withstand.
+fn handshake(peer: &PeerStatus) -> String {
+    let kind = match (peer.post_quantum, peer.psk) {
+        (true, true) => "post-quantum, with a preshared key",
+        (true, false) => "post-quantum, no preshared key",
+        (false, true) => "post-quantum by its preshared key only",
+        (false, false) => "not post-quantum, no preshared key",
+    };
+    format!("{}, {kind}", peer.handshake)
 }
 
 fn field(text: &mut String, name: &str, value: &str) -> fmt::Result {
@@ -162,7 +176,8 @@ mod tests {
             "peer: alice",
             "  state             up",
             "  latest handshake  12 seconds ago",
-            "  session           hybrid, post-quantum, chacha20-poly1305, 0 rekeys",
+            "  handshake         hybrid, post-quantum, no preshared key",
+            "  session           chacha20-poly1305, 0 rekeys",
             "  transfer          2.00 KiB received, 0 B sent",
         ] {
             assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");

@@ -24,6 +24,9 @@ pub struct InterfaceStatus {
     pub name: String,
     /// The node's identity.
     pub public_key: String,
+    /// The key that WireGuard peers know the node by, where it has one.
+    #[serde(default)]
+    pub wireguard_public_key: Option<String>,
     /// The UDP port in use.
     pub listen_port: u16,
     /// MTU of the tunnel, in bytes.
@@ -37,7 +40,7 @@ pub struct InterfaceStatus {
 pub struct PeerStatus {
     /// Its name.
     pub name: String,
-    /// Its identity.
+    /// Its public key, of the kind that its handshake uses.
     pub public_key: String,
     /// Whether it is connected.
     pub state: PeerState,
@@ -45,8 +48,11 @@ pub struct PeerStatus {
     pub endpoint: Option<String>,
     /// `hybrid` or `wireguard`.
     pub handshake: String,
-    /// Whether the current session's keys withstand a quantum computer.
+    /// Whether the handshake by itself makes session keys that withstand a quantum computer.
     pub post_quantum: bool,
+    /// Whether a preshared key is mixed into them as well.
+    #[serde(default)]
+    pub psk: bool,
     /// The transport cipher of the current session.
     pub suite: Option<String>,
     /// Seconds since the last handshake completed.
@@ -96,10 +102,11 @@ mod tests {
 
     #[test]
     fn the_documented_json_is_read_and_written_field_by_field() {
-        let documented = r#"{"interface": {"name": "vpn0", "public_key": "k", "listen_port": 51820, "mtu": 1420,
+        let documented = r#"{"interface": {"name": "vpn0", "public_key": "k",
+            "wireguard_public_key": "w", "listen_port": 51820, "mtu": 1420,
             "addresses": ["10.66.0.1/16"]},
             "peers": [{"name": "alice", "public_key": "p", "state": "up", "endpoint": "198.51.100.7:40000",
-            "handshake": "hybrid", "post_quantum": true, "suite": "chacha20-poly1305",
+            "handshake": "hybrid", "post_quantum": true, "psk": true, "suite": "chacha20-poly1305",
             "last_handshake_seconds": 12, "rekeys": 3, "rx_bytes": 123, "tx_bytes": 456,
             "allowed_ips": ["10.66.0.2/32"]}],
             "drops": {"replay": 0, "bad_mac": 0, "unknown_peer": 0, "source_not_allowed": 0}}"#;

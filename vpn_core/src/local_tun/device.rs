@@ -145,6 +145,9 @@ impl Tun {
     /// Takes over a TUN device that another program opened and bound, with one queue. Without `virtio_net_hdr` it
     /// carries plain packets. `fd` becomes non-blocking.
     ///
+    /// The device must have been opened with `IFF_NO_PI`: some kernels (6.18) state that flag for every device, so that this
+    /// cannot always be checked; packets of such a device would be dropped as malformed.
+    ///
     /// # Errors
     /// [`TunError::NotTun`] when `fd` is something else; [`TunError::System`].
     pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Result<Self, TunError> {

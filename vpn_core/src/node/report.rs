@@ -29,6 +29,7 @@ pub(super) fn status(
         interface: InterfaceStatus {
             name: interface.name.to_string(),
             public_key: interface.identity.public_key().to_string(),
+            wireguard_public_key: interface.own_key(Protocol::Wireguard).map(|key| key.to_string()),
             listen_port,
             mtu: interface.mtu,
             addresses: interface.addresses.iter().map(ToString::to_string).collect(),
@@ -56,10 +57,6 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
         Some(PeerState::Connecting) => control::PeerState::Connecting,
         Some(PeerState::Idle) | None => control::PeerState::Idle,
     };
-    let (handshake, post_quantum) = match peer.public_key.protocol() {
-        Protocol::Hybrid => ("hybrid", true),
-        Protocol::Wireguard => ("wireguard", false),
-    };
     let configured = || peer.endpoints.first().map(ToString::to_string);
     PeerStatus {
         name: peer.name.to_string(),
@@ -69,8 +66,9 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
             .and_then(|live| live.endpoint)
             .map(|endpoint| endpoint.to_string())
             .or_else(configured),
-        handshake: handshake.to_owned(),
-        post_quantum,
+        handshake: peer.handshake().to_owned(),
+        post_quantum: peer.public_key.protocol() == Protocol::Hybrid,
+        psk: peer.preshared_key.is_some(),
         suite: live.filter(|live| live.handshakes > 0).map(|live| live.suite.name().to_owned()),
         last_handshake_seconds: live
             .and_then(|live| live.last_handshake)

@@ -297,6 +297,15 @@ impl<'a> Running<'a> {
         Some((status, name))
     }
 
+    /// Gives the device the WireGuard key of the configuration where `old` had none. No session can be lost by that.
+    fn take_first_wireguard_key(&self, old: &Config) {
+        let config = self.config.borrow();
+        let key = config.interface.wireguard_key.as_ref().map(X25519SecretKey::new);
+        if let (None, Some(key)) = (&old.interface.wireguard_key, key) {
+            self.engine.with_device(move |device, now| device.set_wireguard_key(Some(key), now));
+        }
+    }
+
     async fn reload_once(&self) -> Result<Vec<String>, String> {
         let fresh = (self.load)().map_err(|error| error.to_string())?;
         restart_needed(&self.config.borrow(), &fresh)?;
@@ -312,7 +321,8 @@ impl<'a> Running<'a> {
             .borrow_mut()
             .route(&allowed_ips(&peers), &endpoints)
             .map_err(|error| error.to_string())?;
-        self.config.replace(fresh);
+        let before = self.config.replace(fresh);
+        self.take_first_wireguard_key(&before);
         self.apply_peers();
         notes.push(format!("{new} peers, before {old}"));
         Ok(notes)
@@ -428,6 +438,8 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         (Some(x), Some(y)) => x.ct_eq(y),
         (Some(_), None) | (None, Some(_)) => false,
     };
+    // A first WireGuard key is taken as it comes, by `take_first_wireguard_key`.
+    let same_wireguard_key = a.wireguard_key.is_none() || same_secret(&a.wireguard_key, &b.wireguard_key);
     let changed = [
         ("name", a.name != b.name),
         ("identity", a.identity.public_key() != b.identity.public_key()),
@@ -437,7 +449,7 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("suite", a.suites != b.suites),
         ("routes", a.routes != b.routes),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
-        ("wireguard_key", !same_secret(&a.wireguard_key, &b.wireguard_key)),
+        ("wireguard_key", !same_wireguard_key),
         ("[gateway]", old.gateway != new.gateway),
     ];
     let changed: Vec<&str> =

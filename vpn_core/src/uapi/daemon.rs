@@ -212,6 +212,11 @@ impl Daemon {
     async fn follow_link(&self, interface: &InterfaceName) -> DaemonError {
         match watch_link(interface, |link| self.handle_link(link)).await {
             Ok(never) => match never {},
+            // A device that was handed over may be in another network namespace from the start.
+            Err(RouteError::NoInterface { .. }) => {
+                self.handle_link(None);
+                std::future::pending().await
+            }
             Err(error) => error.into(),
         }
     }

@@ -53,6 +53,7 @@ impl Detached {
         let told = stdout.write_all(READY).and_then(|()| stdout.flush());
         let released = OpenOptions::new().write(true).open("/dev/null").and_then(|null| {
             dup2_stdout(&null)?;
+            env::set_current_dir("/")?; // No file system is kept from being unmounted.
             if !self.keep_stderr {
                 dup2_stderr(&null)?;
             }

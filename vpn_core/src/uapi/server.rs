@@ -17,7 +17,7 @@ use std::{
             net::UnixStream as BlockingStream,
         },
     },
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     time::Duration,
 };
 use tokio::{
@@ -86,6 +86,8 @@ impl UapiServer {
     /// [`UapiBindError`].
     pub fn bind(folder: &Path, interface: &str) -> Result<Self, UapiBindError> {
         let path = folder.join(format!("{interface}.sock"));
+        // The working folder may change.
+        let path = path::absolute(&path).map_err(|source| UapiBindError::System { path, source })?;
         let system = |source| UapiBindError::System { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(system)?;
         // Decides between two that start at once. Other implementations do not look at it.
@@ -144,7 +146,7 @@ impl UapiServer {
         while self.is_ours() {
             watched?;
             // What has happened does not matter, only that something has.
-            events.read(&mut [0; 4096]).await?;
+            let _len = events.read(&mut [0; 4096]).await?;
         }
         Ok(())
     }

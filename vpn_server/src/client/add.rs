@@ -1,35 +1,42 @@
 //! `client add`.
 
-use super::{apply, load, lock_peers, peers_folder};
+use super::{
+    apply,
+    files::key_file_text,
+    handover::{ClientKey, Handover, OutputArgs, parse_key, server_endpoint},
+    load, lock_peers, peers_folder,
+    wireguard_key::ensure_wireguard_key,
+};
 use crate::address::next_free;
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use ipnet::IpNet;
 use jiff::{Span, Zoned, civil::Date, tz::TimeZone};
 use std::{
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     str::FromStr,
 };
 use vpn_core::{
-    asymmetric::{Identity, PublicKey},
-    base::{SecretBytes, encode_key},
+    base::SecretBytes,
     cli::{self, GlobalArgs},
-    config::{ClientFile, ClientIdentity, Config, EndpointName, NewFiles, PeerFile, PeerName},
+    config::{Config, NewFiles, PeerFile, PeerName},
+    handshake::Protocol,
 };
-use zeroize::Zeroizing;
 
 /// The new client.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// A name for it: letters, digits, `.`, `_` and `-`
     name: PeerName,
-    /// Where to write the client's file; `-` for the standard output [default: NAME.toml]
-    #[arg(long, env = "VPN_OUT", value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// For a WireGuard app or wg-quick: writes a standard .conf
+    #[arg(long, env = "VPN_WIREGUARD", value_parser = BoolishValueParser::new())]
+    wireguard: bool,
     /// The client's public key, when it has made its own key: the server then never knows the private one
-    #[arg(long, env = "VPN_PUBLIC_KEY", value_name = "KEY", value_parser = parse_public_key)]
-    public_key: Option<PublicKey>,
+    #[arg(long, env = "VPN_PUBLIC_KEY", value_name = "KEY", value_parser = parse_key)]
+    public_key: Option<[u8; 32]>,
     /// Last day of the client: a number of days, as in 90d, or a date, as in 2027-01-31
     #[arg(long, env = "VPN_EXPIRES", value_name = "90d|DATE")]
     expires: Option<Expiry>,
@@ -44,63 +51,45 @@ enum Expiry {
 
 /// Makes everything or nothing: the client's file, its preshared key and its entry in peers.d.
 pub(super) fn add(global: &GlobalArgs, file: &Path, args: &AddArgs) -> anyhow::Result<()> {
+    let AddArgs { name, .. } = args;
+    let protocol = if args.wireguard { Protocol::Wireguard } else { Protocol::Hybrid };
     let lock = lock_peers(file)?;
-    let config = load(file)?;
-    let endpoint = check_request(&config, args)?;
+    let mut config = load(file)?;
+    if let Some(peer) = config.peer(name.as_str()) {
+        bail!("there is a peer {name} already, at {}:{}", peer.file.display(), peer.at.line);
+    }
+    server_endpoint(&config)?;
+    let destination = args.output.destination(name, protocol, args.public_key.is_some())?;
+    let key = ClientKey::new(protocol, args.public_key)?;
+    key.check_unused(&config)?;
     let expires = args.expires.map(|expiry| expiry.last_day(today())).transpose()?;
     let addresses = allocate(&config)?;
-    let key = cli::random_secret();
-    let (public_key, identity) = match args.public_key {
-        Some(public_key) => (public_key, ClientIdentity::WithClient),
-        None => (Identity::from_seed(&key).public_key(), ClientIdentity::Inline(&key)),
-    };
+    match protocol {
+        Protocol::Hybrid => {}
+        // Stays even if the rest fails: it changes nothing for anybody.
+        Protocol::Wireguard => config = ensure_wireguard_key(file, config)?,
+    }
     let preshared_key = cli::random_secret();
-    let text = ClientFile {
-        name: &args.name,
-        identity,
-        addresses: &addresses,
-        mtu: config.interface.mtu,
-        dns: &config.interface.dns,
-        network_key: config.interface.network_key.as_ref(),
-        server: config.interface.identity.public_key(),
-        endpoint,
-        preshared_key: &preshared_key,
-    }
-    .text();
+    let text =
+        Handover { config: &config, name, key: &key, preshared_key: &preshared_key, addresses: &addresses }
+            .text()?;
     let mut files = NewFiles::new();
-    let out = args.out.clone().unwrap_or_else(|| format!("{}.toml", args.name).into());
-    let to_stdout = out.as_os_str() == "-";
-    if !to_stdout {
-        files.write(&out, &text)?;
-    }
-    write_peer(&mut files, file, args, public_key, &addresses, expires, &preshared_key)?;
-    if to_stdout {
-        // The only copy of the client's key: if nobody took it, there is no client.
-        cli::print(text.as_bytes())?;
-    }
+    destination.write(&mut files, &text)?;
+    let peer = PeerFile {
+        name,
+        public_key: key.public,
+        preshared_key_file: &format!("{name}.psk"),
+        allowed_ips: &addresses,
+        expires,
+    };
+    write_peer(&mut files, &peers_folder(file), &peer, &preshared_key)?;
+    // If nobody took it, there is no client.
+    destination.print(global, &text)?;
     files.keep();
     drop(lock);
     let shown: Vec<String> = addresses.iter().map(|address| address.addr().to_string()).collect();
-    let place = if to_stdout { String::new() } else { format!("; its file is {}", out.display()) };
-    let _ = writeln!(io::stderr(), "added {} ({}){place}", args.name, shown.join(", "));
+    let _ = writeln!(io::stderr(), "added {name} ({}){}", shown.join(", "), destination.note());
     apply(global, &config)
-}
-
-/// Refuses what would make an invalid configuration; returns the endpoint that the client is to use.
-fn check_request<'a>(config: &'a Config, args: &AddArgs) -> anyhow::Result<&'a EndpointName> {
-    if let Some(peer) = config.peer(args.name.as_str()) {
-        bail!("there is a peer {} already, at {}:{}", args.name, peer.file.display(), peer.at.line);
-    }
-    if let Some(key) = args.public_key {
-        if let Some(peer) = config.peers.iter().find(|peer| peer.public_key == key.into()) {
-            bail!("peer {} has this public key already; each client has a key of its own", peer.name);
-        }
-        ensure!(key != config.interface.identity.public_key(), "this is the server's own public key");
-    }
-    config.gateway.as_ref().and_then(|gateway| gateway.endpoint.as_ref()).with_context(|| {
-        let file = config.file.display();
-        format!("{file}: [gateway] has no `endpoint`, which the client needs; add endpoint = \"HOST:PORT\"")
-    })
 }
 
 /// One free host address from each of the server's networks.
@@ -131,32 +120,14 @@ fn allocate(config: &Config) -> anyhow::Result<Vec<IpNet>> {
 
 fn write_peer(
     files: &mut NewFiles,
-    file: &Path,
-    args: &AddArgs,
-    public_key: PublicKey,
-    addresses: &[IpNet],
-    expires: Option<Date>,
+    folder: &Path,
+    peer: &PeerFile<'_>,
     preshared_key: &SecretBytes<32>,
 ) -> anyhow::Result<()> {
-    let folder = peers_folder(file);
-    let key_file = format!("{}.psk", args.name);
-    let key_text = Zeroizing::new(encode_key(preshared_key.expose()) + "\n");
-    files.write(&folder.join(&key_file), &key_text)?;
-    let peer = PeerFile {
-        name: &args.name,
-        public_key,
-        preshared_key_file: &key_file,
-        allowed_ips: addresses,
-        expires,
-    };
+    files.write(&folder.join(peer.preshared_key_file), &key_file_text(preshared_key))?;
     // Last: with this file the client exists.
-    files.write(&folder.join(format!("{}.toml", args.name)), &peer.text())?;
+    files.write(&folder.join(format!("{}.toml", peer.name)), &peer.text())?;
     Ok(())
-}
-
-fn parse_public_key(text: &str) -> Result<PublicKey, String> {
-    let key = PublicKey::from_text(text).map_err(|error| error.to_string())?;
-    if key.is_acceptable() { Ok(key) } else { Err("not a usable Ed25519 public key".to_owned()) }
 }
 
 fn today() -> Date {

@@ -1,6 +1,6 @@
 //! `client list` and `client show`.
 
-use anyhow::Context as _;
+use super::find;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, time::SystemTime};
 use vpn_core::{
@@ -20,8 +20,9 @@ pub(super) fn list(global: &GlobalArgs, config: &Config) -> anyhow::Result<()> {
     let mut text = String::new();
     for peer in &config.peers {
         let (name, state, key) = (&peer.name, state(peer, now), peer.public_key);
+        let handshake = peer.handshake();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:width$}  {state:8}  {key}  {}", addresses(peer));
+        let _ = writeln!(text, "{name:width$}  {state:8}  {handshake:9}  {key}  {}", addresses(peer));
     }
     cli::print(text)?;
     Ok(())
@@ -29,7 +30,7 @@ pub(super) fn list(global: &GlobalArgs, config: &Config) -> anyhow::Result<()> {
 
 /// Prints one peer.
 pub(super) fn show(global: &GlobalArgs, config: &Config, name: &PeerName) -> anyhow::Result<()> {
-    let peer = config.peer(name.as_str()).with_context(|| format!("there is no peer {name}"))?;
+    let peer = find(config, name)?;
     let now = SystemTime::now();
     if global.json {
         cli::print(description(peer, now).to_string() + "\n")?;
@@ -41,6 +42,7 @@ pub(super) fn show(global: &GlobalArgs, config: &Config, name: &PeerName) -> any
     let fields = [
         ("name", peer.name.to_string()),
         ("public key", peer.public_key.to_string()),
+        ("handshake", peer.handshake().to_owned()),
         ("state", state(peer, now).to_owned()),
         ("allowed ips", addresses(peer)),
         ("endpoint", if endpoints.is_empty() { "(it comes to us)".to_owned() } else { endpoints.join(", ") }),
@@ -70,6 +72,7 @@ fn description(peer: &PeerConfig, now: SystemTime) -> Value {
     json!({
         "name": peer.name,
         "public_key": peer.public_key.to_string(),
+        "handshake": peer.handshake(),
         "enabled": peer.enabled,
         "expired": peer.has_expired(now),
         "expires": peer.expires.map(|day| day.to_string()),

@@ -1,8 +1,15 @@
 //! `client`: the peers that connect to this server.
 
 mod add;
+mod change;
+mod files;
+mod handover;
 mod list;
 mod remove;
+mod rotate;
+mod wireguard_key;
+
+pub(crate) use files::key_file_text;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -14,7 +21,7 @@ use std::{
 };
 use vpn_core::{
     cli::GlobalArgs,
-    config::{Config, PEERS_FOLDER, PeerName, Role},
+    config::{Config, PEERS_FOLDER, PeerConfig, PeerName, Role},
     control::ControlError,
 };
 
@@ -25,7 +32,8 @@ pub(crate) enum ClientCommand {
     #[command(after_help = "Examples:
   vpn-server client add alice
   vpn-server client add bob --out - --expires 90d | ssh bob 'umask 077; cat > vpn.toml'
-  vpn-server client add carol --public-key 'base64, 44 characters'")]
+  vpn-server client add carol --public-key 'base64, 44 characters'
+  vpn-server client add phone --wireguard --qr")]
     Add(add::AddArgs),
     /// List all peers
     #[command(after_help = "Examples:\n  vpn-server client list\n  vpn-server client list --json")]
@@ -33,6 +41,21 @@ pub(crate) enum ClientCommand {
     /// Show one peer
     #[command(after_help = "Example:\n  vpn-server client show alice")]
     Show(NameArgs),
+    /// Admit a client again
+    #[command(after_help = "Example:\n  vpn-server client enable alice")]
+    Enable(NameArgs),
+    /// Refuse a client until it is enabled again; its key and addresses stay
+    #[command(after_help = "Example:\n  vpn-server client disable alice")]
+    Disable(NameArgs),
+    /// Give a client another name; its session goes on
+    #[command(after_help = "Example:\n  vpn-server client rename alice alice-laptop")]
+    Rename(change::RenameArgs),
+    /// Give a client new keys and write its new file; the old one is of no use from then on
+    #[command(after_help = "Examples:
+  vpn-server client rotate alice --out alice-new.toml
+  vpn-server client rotate phone --qr
+  vpn-server client rotate carol --public-key 'base64, 44 characters'")]
+    Rotate(rotate::RotateArgs),
     /// Remove a client and its preshared key
     #[command(after_help = "Example:\n  vpn-server client remove alice")]
     Remove(NameArgs),
@@ -51,12 +74,20 @@ pub(crate) fn run(global: &GlobalArgs, file: &Path, command: ClientCommand) -> a
         ClientCommand::Add(args) => add::add(global, file, &args),
         ClientCommand::List => list::list(global, &load(file)?),
         ClientCommand::Show(NameArgs { name }) => list::show(global, &load(file)?, &name),
+        ClientCommand::Enable(NameArgs { name }) => change::set_enabled(global, file, &name, true),
+        ClientCommand::Disable(NameArgs { name }) => change::set_enabled(global, file, &name, false),
+        ClientCommand::Rename(args) => change::rename(global, file, &args),
+        ClientCommand::Rotate(args) => rotate::rotate(global, file, &args),
         ClientCommand::Remove(NameArgs { name }) => remove::remove(global, file, &name),
     }
 }
 
 fn load(file: &Path) -> anyhow::Result<Config> {
     Config::load(file, Role::Server, SystemTime::now()).context("the configuration must be valid first")
+}
+
+fn find<'a>(config: &'a Config, name: &PeerName) -> anyhow::Result<&'a PeerConfig> {
+    config.peer(name.as_str()).with_context(|| format!("there is no peer {name}"))
 }
 
 fn peers_folder(file: &Path) -> PathBuf {

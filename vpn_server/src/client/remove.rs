@@ -1,25 +1,25 @@
 //! `client remove`.
 
-use super::{apply, load, lock_peers, peers_folder};
+use super::{
+    apply,
+    files::{has_own_file, own_key_file},
+    find, load, lock_peers, peers_folder,
+};
 use anyhow::{Context as _, bail};
 use std::{
     fs,
     io::{self, Write as _},
     path::Path,
 };
-use vpn_core::{
-    cli::GlobalArgs,
-    config::{Config, PeerConfig, PeerName},
-};
+use vpn_core::{cli::GlobalArgs, config::PeerName};
 
 /// Removes a client that has a file of its own in peers.d; anything else is for an editor.
 pub(super) fn remove(global: &GlobalArgs, file: &Path, name: &PeerName) -> anyhow::Result<()> {
     let lock = lock_peers(file)?;
     let config = load(file)?;
-    let peer = config.peer(name.as_str()).with_context(|| format!("there is no peer {name}"))?;
+    let peer = find(&config, name)?;
     let folder = peers_folder(file);
-    let neighbours = config.peers.iter().filter(|other| other.file == peer.file).count();
-    if peer.file.parent() != Some(&folder) || neighbours > 1 {
+    if !has_own_file(&config, peer, &folder) {
         let (file, line) = (peer.file.display(), peer.at.line);
         bail!("peer {name} has no file of its own; remove its [[peer]] table at {file}:{line} and reload");
     }
@@ -31,11 +31,4 @@ pub(super) fn remove(global: &GlobalArgs, file: &Path, name: &PeerName) -> anyho
     drop(lock);
     let _ = writeln!(io::stderr(), "removed {name}");
     apply(global, &config)
-}
-
-/// The peer's preshared key file, if it lies in peers.d and no other peer uses it.
-fn own_key_file<'a>(config: &Config, peer: &'a PeerConfig, folder: &Path) -> Option<&'a Path> {
-    let key = peer.preshared_key_file.as_deref()?;
-    let users = config.peers.iter().filter(|other| other.preshared_key_file.as_deref() == Some(key)).count();
-    (key.parent() == Some(folder) && users == 1).then_some(key)
 }

@@ -1,6 +1,10 @@
 //! The program as a user meets it.
 
+mod changes;
+mod wireguard;
+
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
@@ -66,9 +70,10 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn init_makes_a_private_valid_configuration_and_never_overwrites() {
     let server = Server::new();
-    assert_eq!(server.names("etc"), ["identity.key", "peers.d", "server.toml"]);
+    assert_eq!(server.names("etc"), ["identity.key", "peers.d", "server.toml", "wireguard.key"]);
     assert_eq!(mode(&server.path("etc")), 0o700);
     assert_eq!(mode(&server.path("etc/identity.key")), 0o600);
+    assert_eq!(mode(&server.path("etc/wireguard.key")), 0o600);
     assert_eq!(mode(&server.path("etc/server.toml")), 0o600);
     let config =
         Config::load(&server.path("etc/server.toml"), Role::Server, SystemTime::now()).expect("valid");
@@ -78,6 +83,7 @@ fn init_makes_a_private_valid_configuration_and_never_overwrites() {
     let before = fs::read(server.path("etc/identity.key")).expect("readable");
     assert!(server.fail(&["init", "--dir", "etc"], 1).contains("identity.key exists already"));
     fs::rename(server.path("etc/identity.key"), server.path("kept")).expect("moved");
+    fs::remove_file(server.path("etc/wireguard.key")).expect("removed");
     assert!(server.fail(&["init", "--dir", "etc"], 1).contains("server.toml exists already"));
     assert!(!server.path("etc/identity.key").exists(), "all or nothing");
     assert_eq!(fs::read(server.path("kept")).expect("readable"), before);
@@ -253,4 +259,26 @@ fn examples_name_the_program_that_shows_them() {
         assert!(help.contains("  vpn-server") || help.contains("; vpn-server"), "{help}");
         assert!(!help.contains("vpn-client"), "{help}");
     }
+}
+
+#[test]
+fn what_the_wireguard_daemon_cannot_do_is_a_usage_error() {
+    let server = Server::new();
+    assert!(server.fail(&["wireguard"], 2).contains("IFNAME"));
+    server.fail(&["wireguard", "sixteen_bytes_xx"], 2);
+    for (name, value) in [("VPN_TEST_REKEY_AFTER", "121"), ("VPN_TEST_REKEY_AFTER", "0"), ("WG_UAPI_FD", "4")]
+    {
+        let output = server.command(&["wireguard", "wg0"]).env(name, value).output().expect("it starts");
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{name}={value}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// Lines of a WireGuard .conf by key, section names left out.
+fn conf_values(conf: &str) -> BTreeMap<&str, &str> {
+    conf.lines().filter_map(|line| line.split_once(" = ")).collect()
 }
