@@ -44,6 +44,8 @@ main() {
     VPN_BIN_DIR=$REPO/target/debug stage "network namespaces" "$REPO/scripts/netns/run.sh"
     stage "WireGuard peers" "$REPO/scripts/interop/peers.sh"
     VPN_BIN_DIR=$REPO/target/debug stage "interoperation" "$REPO/scripts/interop/run.sh"
+    VPN_BIN_DIR=$REPO/target/debug stage "benchmark, smoke test" \
+      "$REPO/scripts/bench.sh" --quick --no-build --only hybrid-chacha,wireguard --output "$SCRATCH/bench"
     if [[ -n $WITH_KERNEL ]]; then
       VPN_BIN_DIR=$REPO/target/debug stage "interoperation with the kernel" "$REPO/scripts/interop/kernel.sh"
     fi

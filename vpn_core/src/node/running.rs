@@ -16,6 +16,7 @@ use crate::{
     handshake::{PeerKey, hybrid::LocalNode},
     routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
+    symmetric::NULL_CIPHER,
     tunnel::{Event, PeerSettings, Unanswered},
     wire::hybrid::ParametersBytes,
 };
@@ -78,6 +79,9 @@ impl<'a> Running<'a> {
                 return Err(error);
             }
         };
+        if NULL_CIPHER {
+            tracing::error!("this build does NOT ENCRYPT: it is for measuring only");
+        }
         let interface = &config.interface;
         tracing::info!(
             interface = %interface.name,
