@@ -11,7 +11,7 @@
 #   --udp-rate RATE  of the datagrams whose loss is counted, as iperf3 takes it (500M)
 #   --quick          one round of one second: shows that everything runs, its figures mean nothing
 #   --no-build       takes the programs of target/release, or of VPN_BIN_DIR, as they are
-#   --publish        puts table and chart into docs/performance.md
+#   --publish        measures the floor and the memory too, and puts all of it into docs/performance.md
 #
 # Others come from VPN_PEERS_DIR/bin (target/peers/bin); one that is missing is left out. null-cipher is the floor: what the
 # tunnel would cost without encryption. It is built apart, in target/floor, and measured only when named.
@@ -60,7 +60,11 @@ read_options() {
     shift
   done
   [[ $ROUNDS =~ ^[1-9][0-9]*$ && $SECONDS_EACH =~ ^[1-9][0-9]*$ ]] || die "--rounds and --seconds are whole numbers above 0"
-  if [[ -n $QUICK$ONLY && -n $PUBLISH ]]; then die "--publish wants all subjects and full rounds"; fi
+  if [[ -n $PUBLISH ]]; then
+    [[ -z $QUICK$ONLY ]] || die "--publish wants all subjects and full rounds"
+    printf -v ONLY '%s,' "${SUBJECTS[@]}" null-cipher
+    if why_not wireguard-go >/dev/null; then die "the others are missing: run scripts/interop/peers.sh first"; fi
+  fi
 }
 
 build() {
@@ -128,13 +132,20 @@ report() {
   python3 "$REPO/scripts/bench/report.py" chart "$results" >"$OUTPUT/chart.svg"
   step "Result"
   cat "$OUTPUT/table.md"
-  if [[ -n $PUBLISH ]]; then
-    ((FAILED == 0)) || die "not published: a pair failed"
-    python3 "$REPO/scripts/bench/report.py" publish "$results" "$REPO/docs/performance.md"
-    cp "$OUTPUT/chart.svg" "$REPO/docs/performance.svg"
-  fi
+  if [[ -n $PUBLISH ]]; then publish; fi
   note "everything is in $OUTPUT"
 }
+
+publish() {
+  ((FAILED == 0)) || die "not published: a pair failed"
+  step "Memory"
+  "$REPO/scripts/bench/memory.sh" | tee "$OUTPUT/memory.md"
+  { echo '![The same as a chart](performance.svg)'; echo; cat "$OUTPUT/table.md"; } | into_document figures
+  into_document memory <"$OUTPUT/memory.md"
+  cp "$OUTPUT/chart.svg" "$REPO/docs/performance.svg"
+}
+
+into_document() { python3 "$REPO/scripts/bench/report.py" publish "$1" "$REPO/docs/performance.md"; }
 
 # before_removal: what `finish` does first: the pair gets the word to clean up after itself.
 before_removal() {

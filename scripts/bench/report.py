@@ -3,7 +3,7 @@
 
     report.py table RESULTS                 Markdown, to the standard output
     report.py chart RESULTS                 SVG, to the standard output
-    report.py publish RESULTS DOCUMENT      puts the tables between the two marks in the document
+    report.py publish PART DOCUMENT         puts the standard input between the marks of that part of the document
 """
 
 import json
@@ -13,8 +13,6 @@ import sys
 import chart
 
 REFERENCE = "wireguard-go"
-BEGIN = "<!-- scripts/bench.sh --publish writes from here -->"
-END = "<!-- to here -->"
 NAMES = {
     "hybrid-aes": "hybrid, AES-256-GCM",
     "hybrid-chacha": "hybrid, ChaCha20-Poly1305",
@@ -168,15 +166,16 @@ def draw(results):
     return chart.draw(panels, f"{kind['cpu']}, {kind['cores']} cores, Linux {kind['kernel']}; medians of {counted(results.run['rounds'], 'round')}")
 
 
-def publish(results, path):
+def publish(part, path):
+    begin, end = f"<!-- {part}: scripts/bench.sh --publish writes from here -->", f"<!-- {part}: to here -->"
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
     if not found or not closed:
-        sys.exit(f"{path} has no place for the tables: the lines {BEGIN} and {END}")
+        sys.exit(f"{path} has no place for it: the lines {begin} and {end}")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{tables(results)}\n{END}{after}")
+        file.write(f"{before}{begin}\n{sys.stdin.read().strip()}\n{end}{after}")
 
 
 def main():
@@ -185,8 +184,8 @@ def main():
             print(tables(Results(path)))
         case ["chart", path]:
             print(draw(Results(path)))
-        case ["publish", path, document]:
-            publish(Results(path), document)
+        case ["publish", part, document]:
+            publish(part, document)
         case _:
             sys.exit(__doc__)
 
