@@ -128,8 +128,8 @@ measure_one() {
 
 report() {
   local results=$OUTPUT/results.jsonl
-  python3 "$REPO/scripts/bench/report.py" table "$results" >"$OUTPUT/table.md"
-  python3 "$REPO/scripts/bench/report.py" chart "$results" >"$OUTPUT/chart.svg"
+  python3 -B "$REPO/scripts/bench/report.py" table "$results" >"$OUTPUT/table.md"
+  python3 -B "$REPO/scripts/bench/report.py" chart "$results" >"$OUTPUT/chart.svg"
   step "Result"
   cat "$OUTPUT/table.md"
   if [[ -n $PUBLISH ]]; then publish; fi
@@ -145,7 +145,7 @@ publish() {
   cp "$OUTPUT/chart.svg" "$REPO/docs/performance.svg"
 }
 
-into_document() { python3 "$REPO/scripts/bench/report.py" publish "$1" "$REPO/docs/performance.md"; }
+into_document() { python3 -B "$REPO/scripts/bench/report.py" publish "$1" "$REPO/docs/performance.md"; }
 
 # before_removal: what `finish` does first: the pair gets the word to clean up after itself.
 before_removal() {

@@ -38,6 +38,7 @@ main() {
   dependencies
   stage "cargo test" cargo_as_caller test --locked --workspace --all-features
   stage "shellcheck" scripts_are_clean
+  stage "benchmark reports" python3 -B "$REPO/scripts/bench/test_report.py"
   if [[ -n $NETNS ]]; then
     # The development build: it checks for overflow, and is there already. The demo runs the release build.
     stage "cargo build" cargo_as_caller build --locked --workspace --all-features --bins

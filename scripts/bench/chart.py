@@ -1,7 +1,7 @@
 """Draws panels of horizontal bars as SVG, legible on light and on dark ground."""
 
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 WIDTH = 760
 MARGIN = 16
@@ -59,7 +59,7 @@ def draw(panels, caption):
     parts.append(text(MARGIN, top + 8, f"{caption}; the lines span lowest and highest", "quiet"))
     height = top + 8 + MARGIN
     summary = "; ".join(f"{panel.title}: " + ", ".join(f"{bar.name} {bar.text}" for bar in panel.bars) for panel in panels)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(summary)}">'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label={quoteattr(summary)}>'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>"])
 
 
