@@ -40,7 +40,11 @@ fn key(number: u8) -> X25519SecretKey {
 }
 
 fn device(number: u8, wireguard: bool, hybrid: bool, now: Instant) -> Device {
-    let settings = DeviceSettings {
+    Device::new(settings(number, wireguard, hybrid), Box::new(ChaCha20Rng::from_seed([number; 32])), now)
+}
+
+fn settings(number: u8, wireguard: bool, hybrid: bool) -> DeviceSettings {
+    DeviceSettings {
         hybrid: hybrid.then(|| LocalNode {
             identity: Identity::from_seed(&SecretBytes::new([number + 100; 32])),
             network_keys: Vec::new(),
@@ -53,7 +57,12 @@ fn device(number: u8, wireguard: bool, hybrid: bool, now: Instant) -> Device {
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
         forwarding: Forwarding::Off,
-    };
+    }
+}
+
+/// A device that serves WireGuard peers only, with its clock at `unix_time`.
+fn device_at(number: u8, unix_time: Duration, now: Instant) -> Device {
+    let settings = DeviceSettings { unix_time, ..settings(number, true, false) };
     Device::new(settings, Box::new(ChaCha20Rng::from_seed([number; 32])), now)
 }
 
@@ -275,6 +284,32 @@ fn one_peers_initiations_are_limited_and_leave_one_session_that_waits() {
         probe(index);
     }
     assert_eq!((pair.drops(DropReason::UnknownIndex), pair.drops(DropReason::BadTag)), (49, 1));
+}
+
+#[test]
+fn reply_to_the_first_packet_of_a_new_session_goes_out_on_it() {
+    let mut pair = Pair::connected();
+    let used = |pair: &Pair| {
+        let plane = pair.server.plane();
+        let peer = plane.routes().allowed_ips.lookup([10, 0, 0, 1].into()).expect("a peer").clone();
+        peer.outlet().expect("a session").0.local_index()
+    };
+    let before = used(&pair);
+    // The client restarts: it has forgotten the session, and its clock has gone on.
+    pair.now += Duration::from_secs(9);
+    pair.client = device_at(1, Duration::from_secs(1_800_000_009), pair.now);
+    add_peer(&mut pair.client, 2, vec![address(SERVER)], pair.now);
+    pair.client_sends();
+    let init = drain(&mut pair.client).remove(0).datagram;
+    deliver(&mut pair.server, init, CLIENT, pair.now);
+    let response = drain(&mut pair.server).remove(0).datagram;
+    assert_eq!(used(&pair), before, "not before the client has used it");
+    deliver(&mut pair.client, response, SERVER, pair.now);
+    let mut first = drain(&mut pair.client).remove(0).datagram;
+    let (len, from) = (first.len(), Endpoint::to(address(CLIENT)));
+    // The packet path alone: control has not looked yet.
+    pair.server.plane().open(&mut first, 0..len, len, from, pair.now, &mut Inbound::default());
+    assert_ne!(used(&pair), before);
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl DataPlane {
         &self,
         arena: &mut [u8],
         routes: &Routes,
-        keypair: &Keypair,
+        keypair: &Arc<Keypair>,
         peer: &Arc<PeerPlane>,
         from: Endpoint,
         now: Instant,
