@@ -1,9 +1,11 @@
 //! Layer 1: symmetric primitives behind our own small types.
 
 mod aead;
+mod batch;
 mod hash;
 mod xaead;
 
 pub use aead::{AeadError, AeadKey, Suite, TAG_SIZE, Tag};
+pub use batch::Frame;
 pub use hash::{DeriveKey, HASH_SIZE, Hash, hash, hash_parts, keyed_hash, keyed_hash_64};
 pub use xaead::{XNONCE_SIZE, xopen, xseal};
