@@ -90,7 +90,8 @@ fn open_singly(key: &AeadKey, arena: &mut [u8], frames: &[Frame], verdicts: &mut
 }
 
 fn benches(c: &mut Criterion) {
-    for (direction, run) in [("seal", World::seal as fn(&mut World, Way) -> Duration), ("open", World::open)] {
+    for (direction, run) in [("seal", World::seal as fn(&mut World, Way) -> Duration), ("open", World::open)]
+    {
         let mut group = c.benchmark_group(direction);
         for len in LENGTHS {
             for count in COUNTS {
@@ -111,7 +112,9 @@ fn benches(c: &mut Criterion) {
 /// Interleaved rounds: minima and ratios.
 fn compare() {
     const ROUNDS: usize = 3000;
-    println!("nanoseconds a packet, minima of {ROUNDS} interleaved rounds; x: times as fast as ChaCha20 singly");
+    println!(
+        "nanoseconds a packet, minima of {ROUNDS} interleaved rounds; x: times as fast as ChaCha20 singly"
+    );
     println!("{:>15} {:>27} {:>27}", "", "seal: ChaCha  batch    AES", "open: ChaCha  batch    AES");
     for len in LENGTHS {
         for count in COUNTS {
@@ -125,7 +128,8 @@ fn compare() {
             }
             print!("{count:>6} x {len:>4} B");
             for times in best {
-                let [single, batch, aes] = times.map(|time| time.as_secs_f64() * 1e9 / count as f64);
+                let [single, batch, aes] =
+                    times.map(|time| time.as_secs_f64() * 1e9 / f64::from(count as u32));
                 print!("  {single:>8.0} {batch:>6.0} {aes:>6.0} {:>5.2}x", single / batch);
             }
             println!();

@@ -89,6 +89,11 @@ impl AeadKey {
         self.key.open_in_place(nonce(counter), Aad::from(ad), text).map_err(|_| AeadError)
     }
 
+    /// Whether batches are served by a kernel for several packets on this CPU, rather than one packet at a time.
+    pub const fn has_batch_kernel(&self) -> bool {
+        self.batch.is_some()
+    }
+
     /// Encrypts frames in place, without associated data, and writes their tags: what [`AeadKey::seal_in_place`] does
     /// to each, but faster where the CPU has a kernel for several packets. Frames may lie anywhere in `arena` and
     /// have any lengths, but must not overlap: the content of those that do is then undefined.

@@ -2,6 +2,7 @@
 //! no code with the ones in use. The files in `tests/vectors` name their sources.
 
 mod aead;
+mod batch;
 mod ed25519;
 mod hash;
 mod ml_kem;
