@@ -43,7 +43,9 @@ struct Piece {
 struct Lanes {
     inputs: Inputs,
     pieces: [Piece; LANES],
+    /// Pieces that there are.
     len: usize,
+    /// Lanes that serve them; the others' blocks go nowhere.
     used: usize,
 }
 
@@ -125,6 +127,7 @@ fn add_keystream(key: &SecretBytes<32>, lanes: &mut [Lanes; 2], arena: &mut [u8]
 }
 
 /// The block function for 32 states. Two vectors of states run side by side: one alone would wait for its own results.
+/// Called from one place only, so that the compiler keeps it and the states in there.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn permute(key: &SecretBytes<32>, inputs: &[Inputs; 2]) -> [State; 2] {
@@ -132,6 +135,7 @@ fn permute(key: &SecretBytes<32>, inputs: &[Inputs; 2]) -> [State; 2] {
     let mut states = initial;
     for _ in 0..10 {
         quarter_rounds(&mut states);
+        // Diagonals become columns, and go back after their quarter rounds. No instruction moves: only names do.
         for [_, b, c, d] in &mut states {
             (*b, *c, *d) = ([b[1], b[2], b[3], b[0]], [c[2], c[3], c[0], c[1]], [d[3], d[0], d[1], d[2]]);
         }

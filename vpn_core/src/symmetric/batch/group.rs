@@ -17,13 +17,14 @@ const _: () = assert!(GROUP.is_multiple_of(poly::LANES));
 struct OneTimeKeys([[u64; VECTOR / 8]; GROUP]);
 
 impl OneTimeKeys {
+    const ZERO: Self = Self([[0; VECTOR / 8]; GROUP]);
+
+    /// Fills zeros with the keys; in place, because a move would leave a copy that nobody erases.
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn new(key: &SecretBytes<32>, texts: &[Text]) -> Self {
-        let mut keys = Self([[0; VECTOR / 8]; GROUP]);
+    fn fill(&mut self, key: &SecretBytes<32>, texts: &[Text]) {
         let blocks = (0..).step_by(VECTOR).zip(texts);
         let blocks = blocks.map(|(start, text)| Text { start, len: VECTOR, counter: text.counter });
-        chacha::apply(key, keys.0.as_mut_bytes(), blocks, 0);
-        keys
+        chacha::apply(key, self.0.as_mut_bytes(), blocks, 0);
     }
 
     fn lanes(&self) -> &[[[u8; VECTOR]; poly::LANES]; GROUP / poly::LANES] {
@@ -34,7 +35,8 @@ impl OneTimeKeys {
 /// Encrypts the texts, at most [`GROUP`], and writes their tags.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 pub(super) fn seal(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
-    let keys = OneTimeKeys::new(key, texts);
+    let mut keys = OneTimeKeys::ZERO;
+    keys.fill(key, texts);
     chacha::apply(key, arena, texts.iter().copied(), 1);
     for (keys, texts) in keys.lanes().iter().zip(texts.chunks(poly::LANES)) {
         let tags = tags(keys, arena, texts);
@@ -47,7 +49,8 @@ pub(super) fn seal(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
 /// Checks the tags of the texts, at most [`GROUP`], and decrypts the authentic ones. The others stay as they are.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 pub(super) fn open(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) -> Verdicts {
-    let keys = OneTimeKeys::new(key, texts);
+    let mut keys = OneTimeKeys::ZERO;
+    keys.fill(key, texts);
     let mut authentic = [false; GROUP];
     let groups = keys.lanes().iter().zip(texts.chunks(poly::LANES)).zip(authentic.chunks_mut(poly::LANES));
     for ((keys, texts), verdicts) in groups {

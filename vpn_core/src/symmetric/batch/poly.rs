@@ -1,8 +1,9 @@
 //! Poly1305 (RFC 8439) of 8 texts at a time, one in each 64-bit lane, as the AEAD computes it without associated data.
 //!
 //! Numbers modulo 2^130 - 5 are three limbs of 44, 44 and 42 bits. The multiply instruction takes 52 bits of each
-//! factor and adds the low or the high 52 bits of the product; limbs of carried numbers stay below 2^45, sums with
-//! a block below 2^46 and 20 times a limb below 2^50, so nothing is cut off. Four blocks are added in one step,
+//! factor and adds the low or the high 52 bits of the product. After a carry the middle limb is below 2^44 + 2^10, the
+//! others are in their bits; sums with a block are below 2^46 and 20 times a limb is below 2^49, so nothing is cut off,
+//! and sums of twelve products are below 2^56. Four blocks are added in one step,
 //! `((h + a) r^4 + b r^3 + c r^2 + d r)`, with one carry at its end.
 //!
 //! Texts of a group end together: shorter ones begin later, their blocks so far being zero without the padding bit,
@@ -231,7 +232,7 @@ fn accumulate(sum: &mut Products, a: Number, b: &Factor) {
     }
 }
 
-/// Brings limbs back to 44, 44 and 42 bits, but for a few bits more in the middle one.
+/// Brings limbs back to 44, 44 and 42 bits, except that the middle one may be up to 2^10 above its bits.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn carry(products: &Products) -> Number {
@@ -258,15 +259,14 @@ fn finish(h: Number, s: [__m512i; 2]) -> Tags {
     let mask = _mm512_set1_epi64((1 << LIMB) - 1);
     let top_mask = _mm512_set1_epi64((1 << TOP_LIMB) - 1);
     let [mut h0, mut h1, mut h2] = h;
-    // Twice around: the first carry out of the top may push the lower limbs over once more.
-    for _ in 0..2 {
-        h2 = _mm512_add_epi64(h2, _mm512_srli_epi64::<LIMB>(h1));
-        h1 = _mm512_and_si512(h1, mask);
-        h0 = _mm512_add_epi64(h0, times5(_mm512_srli_epi64::<TOP_LIMB>(h2)));
-        h2 = _mm512_and_si512(h2, top_mask);
-        h1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<LIMB>(h0));
-        h0 = _mm512_and_si512(h0, mask);
-    }
+    // Once around is enough: `h1` passes its limb by so little that, when it makes the top pass 2^130, what is left of
+    // it cannot pass its limb again.
+    h2 = _mm512_add_epi64(h2, _mm512_srli_epi64::<LIMB>(h1));
+    h1 = _mm512_and_si512(h1, mask);
+    h0 = _mm512_add_epi64(h0, times5(_mm512_srli_epi64::<TOP_LIMB>(h2)));
+    h2 = _mm512_and_si512(h2, top_mask);
+    h1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<LIMB>(h0));
+    h0 = _mm512_and_si512(h0, mask);
     // h - p = h + 5 - 2^130, where that is not negative.
     let g0 = _mm512_add_epi64(h0, _mm512_set1_epi64(5));
     let g1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<LIMB>(g0));
