@@ -6,12 +6,12 @@ use crate::{
     base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
     handshake::Protocol,
     routing::AllowedIps,
-    session::Keypair,
+    session::{Keypair, Unopened},
     tunnel::{IndexUse, PeerPlane, SessionTable},
     wire::{
         HandshakeMessage,
         ip::{IpHeader, decrement_hop_limit},
-        transport::{HEADER_SIZE, OVERHEAD, TransportHeader},
+        transport::{OVERHEAD, TransportHeader},
     },
 };
 use arc_swap::ArcSwap;
@@ -71,7 +71,8 @@ pub struct Inbound {
     pub control: Vec<(Range<usize>, Endpoint)>,
     /// Peers that want control's attention.
     pub attention: Vec<PeerId>,
-    /// Scratch: the opened packets of one run.
+    /// Scratch: the datagrams of one run, before and after they are opened.
+    unopened: Unopened,
     opened: Vec<(u64, Range<usize>)>,
 }
 
@@ -169,16 +170,15 @@ impl DataPlane {
             // All that follow under the same index are one run: opened together, then accepted in order.
             let mut next = Some(datagram);
             while let Some(datagram) = next {
-                match keypair.open(&mut arena[datagram.clone()], now) {
-                    Ok((counter, payload)) => {
-                        let start = datagram.start + HEADER_SIZE;
-                        inbound.opened.push((counter, start..start + payload.len()));
-                    }
-                    Err(reason) => self.drops.count(reason),
+                if let Err(reason) = inbound.unopened.push(arena, datagram) {
+                    self.drops.count(reason);
                 }
                 pending = datagrams.next();
                 next = pending.take_if(|datagram| transport_index(&arena[datagram.clone()]) == Some(index));
             }
+            let Inbound { unopened, opened, .. } = &mut *inbound;
+            let take = |counter, payload| opened.push((counter, payload));
+            keypair.open_all(arena, unopened, now, take, |reason| self.drops.count(reason));
             self.accept(arena, &routes, &keypair, &peer, from, now, inbound);
         }
     }
