@@ -231,8 +231,8 @@ gateway_up() {
   toml_set "$(server_toml)" gateway nat false            # there is no internet to translate for
 }
 
-# start_theirs ADDRESS [SETTING...]: a WireGuard peer of the gateway, with that address inside, the key $SCRATCH/theirs.key, and more
-# settings of wg(8).
+# start_theirs ADDRESS [SETTING...]: a WireGuard peer of the gateway, with that address inside, the key
+# $SCRATCH/theirs.key, and more settings of wg(8).
 start_theirs() {
   local interface; interface=$(interface_of theirs)
   start_daemon theirs

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vpn-server with a hybrid client and a WireGuard client on one port: both get through, also to each other, and the status says of
-# each what it is. The WireGuard client is configured by the file that `client add` has made.
+# vpn-server with a hybrid client and a WireGuard client on one port: both get through, also to each other, and the status
+# says of each what it is. The WireGuard client is configured by the file that `client add` has made.
 # shellcheck source=scripts/interop/lab.sh
 source "$(dirname "$0")/../lab.sh"
 only_ours "it is about vpn-server"
@@ -14,7 +14,11 @@ start_server
 start_client laptop
 
 # from_file SECTION KEY
-from_file() { awk -v section="[$1]" -v key="$2" '/^\[/ { here = ($0 == section) } here && $1 == key { sub(/^[^=]*= */, ""); print }' "$phone"; }
+from_file() {
+  awk -v section="[$1]" -v key="$2" '
+    /^\[/ { here = ($0 == section) }
+    here && $1 == key { sub(/^[^=]*= */, ""); print }' "$phone"
+}
 inside_phone=$(from_file Interface Address | grep -oE '([0-9]+\.){3}[0-9]+')
 from_file Interface PrivateKey >"$SCRATCH/theirs.key"
 from_file Peer PublicKey >"$SCRATCH/gateway.pub"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# There is no fallback: a key that is configured for the hybrid handshake cannot come in by WireGuard's, and a key that is configured
-# for WireGuard cannot come in by the hybrid one. The first gets silence, the second what any stranger gets.
+# There is no fallback: a key that is configured for the hybrid handshake cannot come in by WireGuard's, and a key that is
+# configured for WireGuard cannot come in by the hybrid one. The first gets silence, the second what any stranger gets.
 # shellcheck source=scripts/interop/lab.sh
 source "$(dirname "$0")/../lab.sh"
 only_ours "it is about vpn-server"
