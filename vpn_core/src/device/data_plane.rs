@@ -1,7 +1,7 @@
 //! The packet path without I/O: routing, sealing and opening of batches. Shared by all threads; nothing here takes a
 //! lock, allocates or counts a reference per packet on its usual way.
 
-use super::gate::Gate;
+use super::gate::{Gate, Standing};
 use crate::{
     base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
     handshake::Protocol,
@@ -59,6 +59,17 @@ pub struct Forwarded {
     pub packet: Range<usize>,
 }
 
+/// A datagram that is control's to deal with.
+#[derive(Clone, Debug)]
+pub struct ForControl {
+    /// Where it lies in the arena.
+    pub datagram: Range<usize>,
+    /// Who sent it.
+    pub from: Endpoint,
+    /// What its sender has shown.
+    pub standing: Standing,
+}
+
 /// What a batch of datagrams turned out to be; reused from batch to batch. Ranges point into the arena that the
 /// datagrams lie in; packets are decrypted in place and in the order of arrival.
 #[derive(Debug, Default)]
@@ -68,7 +79,7 @@ pub struct Inbound {
     /// IP packets for other peers.
     pub forwarded: Vec<Forwarded>,
     /// Datagrams for control: handshake messages, and data that came before its handshake was finished.
-    pub control: Vec<(Range<usize>, Endpoint)>,
+    pub control: Vec<ForControl>,
     /// Peers that want control's attention.
     pub attention: Vec<PeerId>,
     /// Scratch: the datagrams of one run, before and after they are opened.
@@ -148,7 +159,7 @@ impl DataPlane {
         while let Some(datagram) = pending.take() {
             let Some(index) = transport_index(&arena[datagram.clone()]) else {
                 match self.check_handshake(&arena[datagram.clone()], from) {
-                    Ok(()) => inbound.control.push((datagram, from)),
+                    Ok(standing) => inbound.control.push(ForControl { datagram, from, standing }),
                     Err(reason) => self.drops.count(reason),
                 }
                 pending = datagrams.next();
@@ -157,7 +168,7 @@ impl DataPlane {
             let (keypair, peer) = match self.table.get(index) {
                 Some(IndexUse::Session(keypair, peer)) => (keypair, peer),
                 Some(IndexUse::HalfOpen) => {
-                    inbound.control.push((datagram, from));
+                    inbound.control.push(ForControl { datagram, from, standing: Standing::Proven });
                     pending = datagrams.next();
                     continue;
                 }
@@ -184,7 +195,7 @@ impl DataPlane {
     }
 
     /// Whether a datagram that is no transport message is one for control.
-    fn check_handshake(&self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
+    fn check_handshake(&self, datagram: &[u8], from: Endpoint) -> Result<Standing, DropReason> {
         let message = HandshakeMessage::parse(datagram).ok_or(DropReason::Malformed)?;
         self.gate.load().check(message, from, &self.table)
     }
