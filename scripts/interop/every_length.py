@@ -2,9 +2,10 @@
 
     every_length.py ADDRESS MTU
 
-The lengths are those of the IP packet: from an empty ICMP payload (28 bytes, with IPv6 48) up to MTU. The contents are random and the
-order is mixed, from a fixed seed. 32 requests are on the way at a time. A missing answer is asked for once more, because
-the other side may drop a packet when its queues are full; what is missing then, or differs ever, ends it with status 1.
+The lengths are those of the IP packet: from an empty ICMP payload (28 bytes, with IPv6 48) up to MTU. The contents are
+random and the order is mixed, from a fixed seed. 32 requests are on the way at a time. A missing answer is asked for once
+more, because the other side may drop a packet when its queues are full. Status 1 if one is missing even then, if one
+differs, or if more than a twentieth was asked for twice.
 """
 
 import random

@@ -1,9 +1,10 @@
-"""Floods a WireGuard responder with handshake initiations that carry a right mac1 and no mac2, as anybody can who knows its public key.
+"""Floods a WireGuard responder with initiations that carry a right mac1 and no mac2: whoever knows its public key can.
 
     flood_initiations.py ADDRESS PORT PUBLIC_KEY RATE SECONDS
 
-RATE is in datagrams a second; a SIGTERM ends it before its time. PUBLIC_KEY is the responder's, in base64. Everything under the mac1 is random, so each initiation costs the responder
-the public-key work that cookies are there to save. Prints how many were sent, and how many cookie replies came.
+PUBLIC_KEY is the responder's, in base64; RATE is in datagrams a second; a SIGTERM ends it before its time. Everything
+under the mac1 is random, so each initiation costs the responder the public-key work that cookies are there to save. Prints
+how many were sent, and how many cookie replies came.
 """
 
 import base64

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The other side in a virtual machine with a Linux kernel of its own, for PEER=kernel: what scripts/interop/lab.sh does to the node `theirs`
-# in a namespace is done here inside the machine, by a shell that listens at the far end of our cable.
+# The other side in a virtual machine with a Linux kernel of its own, for PEER=kernel: what scripts/interop/lab.sh does to
+# the node `theirs` in a namespace is done here inside the machine, by a shell that listens at the far end of our cable.
 
 GUEST_IMAGE=$PEERS/kernel
 
@@ -33,9 +33,9 @@ in_ns() {
 # in_guest SHELL_COMMANDS: their output, and the status of the last.
 in_guest() {
   local answer status
-  # shellcheck disable=SC2016
-  answer=$(timeout 60 ip netns exec "$(ns ours)" bash -c \
-    'exec 3<>"/dev/tcp/$1/23" && printf "%s\nstatus=\$?; echo; echo status \$status; exit\n" "$2" >&3 && cat <&3' _ "$(outside theirs)" "$1" 2>&1) || return
+  # shellcheck disable=SC2016                            # expanded by the shell that is started, or by the one inside
+  answer=$(timeout 60 ip netns exec "$(ns ours)" bash -c 'exec 3<>"/dev/tcp/$1/23" && printf "%s\n" "$2" "$3" >&3 && cat <&3' \
+    _ "$(outside theirs)" "$1" 'status=$?; echo; echo status $status; exit' 2>&1) || return
   status=$(sed -n '$s/^status //p' <<<"$answer")
   sed '$d' <<<"$answer" | sed '${/^$/d}'
   return "${status:-1}"

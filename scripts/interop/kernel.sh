@@ -32,7 +32,8 @@ build_image() {
   command -v apt-get >/dev/null || die "the image is made of Debian packages: this needs apt-get"
   local packages=$SCRATCH/packages system=$SCRATCH/system release root=$SCRATCH/initramfs
   note "fetching a kernel and busybox"
-  unpack "$packages" "$system" "$(apt-cache depends $KERNEL_PACKAGE | awk '/Depends: linux-image/ { print $2; exit }')" busybox-static
+  unpack "$packages" "$system" busybox-static \
+    "$(apt-cache depends $KERNEL_PACKAGE | awk '/Depends: linux-image/ { print $2; exit }')"
   release=$(basename "$system"/lib/modules/*)
   depmod -b "$system" "$release"
 

@@ -218,8 +218,8 @@ latency_of() { awk -F' = ' '/min\/avg\/max/ { split($2, figure, "/"); print figu
 
 # --- vpn-server, which serves both handshakes on one port -------------------------------------------------------------
 
-# gateway_up: the node `gateway` with a configuration for vpn-server that has a WireGuard key, $SCRATCH/gateway.pub; on one
-# cable with `theirs`, on another with `client`. Nothing runs yet.
+# gateway_up: the node `gateway` with a configuration for vpn-server, on one cable with `theirs`, on another with `client`.
+# Nothing runs yet.
 gateway_up() {
   add_node gateway theirs
   link_nodes gateway eth0 theirs eth0
@@ -227,39 +227,23 @@ gateway_up() {
   OUTSIDE[theirs]=12
   give_outside theirs eth0
   join client gateway 192.0.2
-  init_server 192.0.2.1:$PORT
+  init_server 192.0.2.1:$PORT                            # the client's cable
   toml_set "$(server_toml)" gateway nat false            # there is no internet to translate for
-  new_key gateway
-  install -m 0600 "$SCRATCH/gateway.key" "$(dir_of gateway)/etc/wireguard.key"
-  toml_set "$(server_toml)" interface wireguard_key_file '"wireguard.key"'
 }
 
-# add_peer NAME HANDSHAKE PUBLIC_KEY HOST [LINE...]: a peer of the gateway, 10.66.7.HOST inside, with more lines of TOML.
-add_peer() {
-  local name=$1; mkdir -p "$(dir_of gateway)/etc/peers.d"
-  (umask 077; cat >"$(dir_of gateway)/etc/peers.d/$name.toml") <<TOML
-[[peer]]
-name = "$name"
-handshake = "$2"
-public_key = "$3"
-allowed_ips = ["10.66.7.$4/32"]
-$(printf '%s\n' "${@:5}")
-TOML
-}
-
-# start_theirs HOST [SETTING...]: the WireGuard peer of the gateway, 10.66.7.HOST inside, with more settings of wg(8). Its key
-# is $SCRATCH/theirs.key.
+# start_theirs ADDRESS [SETTING...]: a WireGuard peer of the gateway, with that address inside, the key
+# $SCRATCH/theirs.key, and more settings of wg(8).
 start_theirs() {
   local interface; interface=$(interface_of theirs)
   start_daemon theirs
   wg_set theirs private-key "$SCRATCH/theirs.key" listen-port $PORT
   wg_set theirs peer "$(public_key gateway)" allowed-ips 10.66.0.0/16 endpoint $GATEWAY:$PORT "${@:2}"
-  give_address theirs "$interface" "10.66.7.$1/16"
+  give_address theirs "$interface" "$1/16"
   in_ns theirs ip link set "$interface" mtu 1420 up
 }
 
-# reported NAME FIELD: of that peer, in the gateway's status.
-reported() { server_status | jq -r --arg name "$1" ".peers[] | select(.name == \$name) | .$2"; }
+# reported NAME FILTER: what a filter of jq finds of that peer in the gateway's status.
+reported() { server_status | jq -r --arg name "$1" ".peers[] | select(.name == \$name) $2"; }
 
 # shellcheck source=scripts/interop/guest.sh
 if [[ $PEER == kernel ]]; then source "$(dirname "${BASH_SOURCE[0]}")/guest.sh"; fi

@@ -129,8 +129,8 @@ fn drain(device: &mut Device) -> Vec<Transmit> {
 
 fn deliver(device: &mut Device, mut datagram: Vec<u8>, from: &str, now: Instant) -> Inbound {
     let inbound = open(device, &mut datagram, from, now);
-    for (range, from) in &inbound.control {
-        device.handle_control(&datagram[range.clone()], *from, now);
+    for message in &inbound.control {
+        device.handle_control(&datagram[message.datagram.clone()], message.from, now);
     }
     for peer in &inbound.attention {
         device.handle_attention(*peer, now);

@@ -10,7 +10,7 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, X25519SecretKey},
     base::{DropReason, Endpoint, ReceiverIndex, SecretBytes},
-    device::{Device, DeviceSettings, Forwarding, Inbound},
+    device::{Device, DeviceSettings, Forwarding, Inbound, Standing},
     handshake::{
         hybrid::LocalNode,
         wireguard::{Initiation, LocalKey, RemoteKey, Tai64n},
@@ -20,9 +20,10 @@ use vpn_core::{
     wire::{
         hybrid::{ParametersBytes, SuiteSet},
         transport::OVERHEAD,
+        wireguard::CookieReply,
     },
 };
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 const CLIENT: &str = "192.0.2.2:40000";
 const SERVER: &str = "198.51.100.2:51820";
@@ -40,7 +41,11 @@ fn key(number: u8) -> X25519SecretKey {
 }
 
 fn device(number: u8, wireguard: bool, hybrid: bool, now: Instant) -> Device {
-    let settings = DeviceSettings {
+    Device::new(settings(number, wireguard, hybrid), Box::new(ChaCha20Rng::from_seed([number; 32])), now)
+}
+
+fn settings(number: u8, wireguard: bool, hybrid: bool) -> DeviceSettings {
+    DeviceSettings {
         hybrid: hybrid.then(|| LocalNode {
             identity: Identity::from_seed(&SecretBytes::new([number + 100; 32])),
             network_keys: Vec::new(),
@@ -53,7 +58,12 @@ fn device(number: u8, wireguard: bool, hybrid: bool, now: Instant) -> Device {
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
         forwarding: Forwarding::Off,
-    };
+    }
+}
+
+/// A device that serves WireGuard peers only, with its clock at `unix_time`.
+fn device_at(number: u8, unix_time: Duration, now: Instant) -> Device {
+    let settings = DeviceSettings { unix_time, ..settings(number, true, false) };
     Device::new(settings, Box::new(ChaCha20Rng::from_seed([number; 32])), now)
 }
 
@@ -89,8 +99,8 @@ fn deliver(device: &mut Device, mut datagram: Vec<u8>, from: &str, now: Instant)
     let mut inbound = Inbound::default();
     let len = datagram.len();
     device.plane().open(&mut datagram, 0..len, len.max(1), Endpoint::to(address(from)), now, &mut inbound);
-    for (range, from) in &inbound.control {
-        device.handle_control(&datagram[range.clone()], *from, now);
+    for message in &inbound.control {
+        device.handle_control(&datagram[message.datagram.clone()], message.from, now);
     }
     for peer in &inbound.attention {
         device.handle_attention(*peer, now);
@@ -278,6 +288,32 @@ fn one_peers_initiations_are_limited_and_leave_one_session_that_waits() {
 }
 
 #[test]
+fn reply_to_the_first_packet_of_a_new_session_goes_out_on_it() {
+    let mut pair = Pair::connected();
+    let used = |pair: &Pair| {
+        let plane = pair.server.plane();
+        let peer = plane.routes().allowed_ips.lookup([10, 0, 0, 1].into()).expect("a peer").clone();
+        peer.outlet().expect("a session").0.local_index()
+    };
+    let before = used(&pair);
+    // The client restarts: it has forgotten the session, and its clock has gone on.
+    pair.now += Duration::from_secs(9);
+    pair.client = device_at(1, Duration::from_secs(1_800_000_009), pair.now);
+    add_peer(&mut pair.client, 2, vec![address(SERVER)], pair.now);
+    pair.client_sends();
+    let init = drain(&mut pair.client).remove(0).datagram;
+    deliver(&mut pair.server, init, CLIENT, pair.now);
+    let response = drain(&mut pair.server).remove(0).datagram;
+    assert_eq!(used(&pair), before, "not before the client has used it");
+    deliver(&mut pair.client, response, SERVER, pair.now);
+    let mut first = drain(&mut pair.client).remove(0).datagram;
+    let (len, from) = (first.len(), Endpoint::to(address(CLIENT)));
+    // The packet path alone: control has not looked yet.
+    pair.server.plane().open(&mut first, 0..len, len, from, pair.now, &mut Inbound::default());
+    assert_ne!(used(&pair), before);
+}
+
+#[test]
 fn a_session_carries_ip_packets_only() {
     let mut pair = Pair::connected();
     let explicit = [&[4], &packet(1, 2)[..]].concat();
@@ -308,4 +344,40 @@ fn new_static_key_ends_the_sessions_of_the_old_one() {
     pair.now += Duration::from_secs(1);
     deliver(&mut pair.server, initiation(1, 2_000_000_001, pair.now), CLIENT, pair.now);
     assert_eq!(drain(&mut pair.server).len(), 1);
+}
+
+#[test]
+fn initiations_with_a_cookie_wait_apart_from_those_of_strangers() {
+    let mut pair = Pair::new();
+    let standing = |pair: &mut Pair, datagram: Vec<u8>, from| {
+        let (inbound, _) = deliver(&mut pair.server, datagram, from, pair.now);
+        inbound.control[0].standing
+    };
+    let datagram = initiation(77, 5, pair.now);
+    assert_eq!(standing(&mut pair, datagram.clone(), STRANGER), Standing::Stranger);
+    // Under load the server hands out a cookie, which the next initiation carries.
+    pair.server.note_backlog(1000, pair.now);
+    let (local, mut drained) = (LocalKey::new(key(77)), drain(&mut pair.server));
+    let mut remote = RemoteKey::new(&local, key(2).public_key());
+    let next = |remote: &mut RemoteKey, now| {
+        let timestamp = Tai64n::from_unix(Duration::from_secs(6));
+        let mut rng = ChaCha20Rng::seed_from_u64(6);
+        let begun = Initiation::start(&local, remote, ReceiverIndex::new(8), timestamp, &mut rng, now);
+        begun.expect("a key").1.as_bytes().to_vec()
+    };
+    let without = next(&mut remote, pair.now);
+    assert_eq!(standing(&mut pair, without, STRANGER), Standing::Stranger);
+    drained.extend(drain(&mut pair.server));
+    let reply = CookieReply::ref_from_bytes(&drained[0].datagram).expect("a cookie reply");
+    remote.read_cookie_reply(reply, pair.now).expect("for us");
+    let with = next(&mut remote, pair.now);
+    assert_eq!(standing(&mut pair, with.clone(), STRANGER), Standing::Proven);
+    assert_eq!(
+        standing(&mut pair, with.clone(), CLIENT),
+        Standing::Stranger,
+        "of another address it is worth nothing"
+    );
+    let mut forged = with;
+    forged[140] ^= 1;
+    assert_eq!(standing(&mut pair, forged, STRANGER), Standing::Stranger);
 }

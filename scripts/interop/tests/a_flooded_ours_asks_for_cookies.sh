@@ -8,7 +8,8 @@ pair_up
 join stranger ours 203.0.113
 pings() { in_ns theirs ping -q -c 200 -i 0.02 "$(inside ours)" >>"$(log_of "$1")" 2>&1 || true; }
 pings before
-spawn stranger flood python3 "$REPO/scripts/interop/flood_initiations.py" 203.0.113.1 $PORT "$(public_key ours)" "$FLOOD_RATE" 60
+spawn stranger flood python3 "$REPO/scripts/interop/flood_initiations.py" \
+  203.0.113.1 $PORT "$(public_key ours)" "$FLOOD_RATE" 60
 sleep 1                                                  # the flood has to be felt
 pings during
 measured "established session: $(lost_of during) of $(sent_of during) pings lost, average and longest" \

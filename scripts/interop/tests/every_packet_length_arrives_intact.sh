@@ -11,7 +11,8 @@ for mtu in 1420 1381; do
     read -r from to <<<"$pair"
     if [[ $from$PEER == theirskernel ]]; then continue; fi          # there is no Python in the machine
     for address in "$(inside "$to")" "$(inside6 "$to")"; do
-      expect "from $from to $address with MTU $mtu" in_ns "$from" python3 "$REPO/scripts/interop/every_length.py" "$address" $mtu
+      expect "from $from to $address with MTU $mtu" \
+        in_ns "$from" python3 "$REPO/scripts/interop/every_length.py" "$address" $mtu
     done
   done
 done

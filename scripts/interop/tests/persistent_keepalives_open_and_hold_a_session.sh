@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# With a persistent keepalive on one side only, whichever, that side opens the session and sends empty packets, without any traffic.
+# With a persistent keepalive on one side only, whichever, that side opens the session and sends empty packets, without any
+# traffic.
 # shellcheck source=scripts/interop/lab.sh
 source "$(dirname "$0")/../lab.sh"
 

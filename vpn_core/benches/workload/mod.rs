@@ -8,9 +8,11 @@ use packets::{HEADERS, Packets, super_packet};
 use sessions::{Devices, Frames, Keypairs};
 use std::{hint::black_box, net::Ipv4Addr, ops::Range};
 use vpn_core::{
+    base::DropReason,
+    device::Inbound,
     local_tun::{FrameFormat, Offloads, SuperPacket, TunWriter},
     routing::AllowedIps,
-    session::ReplayWindow,
+    session::{ReplayWindow, Unopened, Unsealed},
     symmetric::Suite,
 };
 
@@ -67,31 +69,46 @@ pub(crate) fn all() -> Vec<Workload> {
 fn seal(suite: Suite, count: usize) -> Job {
     let keypairs = Keypairs::new(suite);
     let mut frames = Frames::around(&Packets::tcp(count));
-    Box::new(move || {
+    let mut unsealed = Unsealed::default();
+    let mut job = move || {
         let counters = keypairs.sender.reserve(count, keypairs.now).expect("a fresh keypair");
-        for (frame, counter) in frames.each_mut().zip(counters) {
-            keypairs.sender.seal(counter, frame);
+        for (range, counter) in frames.ranges().zip(counters) {
+            keypairs.sender.seal_later(counter, &mut frames.bytes, range, &mut unsealed);
         }
-    })
+        keypairs.sender.seal_all(&mut frames.bytes, &mut unsealed);
+    };
+    job(); // Its memory is there from then on, as a thread's is.
+    Box::new(job)
 }
 
 /// The same frames become packets again.
 fn open(suite: Suite, count: usize) -> Job {
     let keypairs = Keypairs::new(suite);
     let mut frames = keypairs.sealed(&Packets::tcp(count));
-    Box::new(move || {
-        for frame in frames.each_mut() {
-            let opened = keypairs.receiver.open(frame, keypairs.now).expect("genuine");
-            black_box(opened.1.len());
+    let mut run = Unopened::default();
+    let mut open = move |frames: &mut Frames| {
+        for range in frames.ranges() {
+            run.push(&frames.bytes, range).expect("a transport message");
         }
-    })
+        let (mut opened, mut refused) = (0, 0);
+        keypairs.receiver.open_all(
+            &mut frames.bytes,
+            &mut run,
+            keypairs.now,
+            |counter, payload| opened += usize::from(black_box((counter, payload)).1.end > 0),
+            |reason| refused += usize::from(black_box(reason) == DropReason::BadTag),
+        );
+        assert_eq!((opened, refused), (count, 0), "all are genuine");
+    };
+    open(&mut frames.clone()); // As above.
+    Box::new(move || open(&mut frames))
 }
 
 /// All that the receiving end does with what one receive call brings, up to the TUN device.
 fn receive(devices: &Devices) -> Job {
     let mut frames = devices.sealed(&Packets::tcp(RUN));
     let (plane, from, now) = (devices.receiving_plane(), Devices::sender(), devices.now);
-    let mut inbound = vpn_core::device::Inbound::default();
+    let mut inbound = Inbound::default();
     inbound.local.reserve(RUN);
     Box::new(move || {
         let (whole, stride) = (0..frames.bytes.len(), frames.stride);

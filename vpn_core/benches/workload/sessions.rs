@@ -6,6 +6,7 @@ use rand_core::SeedableRng as _;
 use std::{
     collections::HashSet,
     net::SocketAddr,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +25,7 @@ use vpn_core::{
 };
 
 /// Frames of equal length, one after another, as UDP segmentation offload takes and delivers them.
+#[derive(Clone)]
 pub(super) struct Frames {
     pub(super) bytes: Vec<u8>,
     pub(super) stride: usize,
@@ -34,21 +36,21 @@ impl Frames {
     pub(super) fn around(packets: &Packets) -> Self {
         let stride = PACKET + OVERHEAD;
         let mut frames = Self { bytes: vec![0; packets.ranges.len() * stride], stride };
-        for (frame, packet) in frames.each_mut().zip(packets.each()) {
+        for (frame, packet) in frames.bytes.chunks_exact_mut(stride).zip(packets.each()) {
             frame[HEADER_SIZE..HEADER_SIZE + PACKET].copy_from_slice(packet);
         }
         frames
     }
 
-    pub(super) fn each_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        self.bytes.chunks_exact_mut(self.stride)
+    pub(super) fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
+        let stride = self.stride;
+        (0..self.bytes.len() / stride).map(move |index| index * stride..(index + 1) * stride)
     }
 
     fn seal(mut self, keypair: &Keypair, now: Instant) -> Self {
-        let count = self.bytes.len() / self.stride;
-        let counters = keypair.reserve(count, now).expect("a fresh keypair");
-        for (frame, counter) in self.each_mut().zip(counters) {
-            keypair.seal(counter, frame);
+        let counters = keypair.reserve(self.ranges().len(), now).expect("a fresh keypair");
+        for (range, counter) in self.ranges().zip(counters) {
+            keypair.seal(counter, &mut self.bytes[range]);
         }
         self
     }

@@ -1,17 +1,17 @@
 //! The packet path without I/O: routing, sealing and opening of batches. Shared by all threads; nothing here takes a
 //! lock, allocates or counts a reference per packet on its usual way.
 
-use super::gate::Gate;
+use super::gate::{Gate, Standing};
 use crate::{
     base::{DropCounters, DropReason, Endpoint, PeerId, ReceiverIndex},
     handshake::Protocol,
     routing::AllowedIps,
-    session::Keypair,
+    session::{Keypair, Unopened},
     tunnel::{IndexUse, PeerPlane, SessionTable},
     wire::{
         HandshakeMessage,
         ip::{IpHeader, decrement_hop_limit},
-        transport::{HEADER_SIZE, OVERHEAD, TransportHeader},
+        transport::{OVERHEAD, TransportHeader},
     },
 };
 use arc_swap::ArcSwap;
@@ -59,6 +59,17 @@ pub struct Forwarded {
     pub packet: Range<usize>,
 }
 
+/// A datagram that is control's to deal with.
+#[derive(Clone, Debug)]
+pub struct ForControl {
+    /// Where it lies in the arena.
+    pub datagram: Range<usize>,
+    /// Who sent it.
+    pub from: Endpoint,
+    /// What its sender has shown.
+    pub standing: Standing,
+}
+
 /// What a batch of datagrams turned out to be; reused from batch to batch. Ranges point into the arena that the
 /// datagrams lie in; packets are decrypted in place and in the order of arrival.
 #[derive(Debug, Default)]
@@ -68,10 +79,11 @@ pub struct Inbound {
     /// IP packets for other peers.
     pub forwarded: Vec<Forwarded>,
     /// Datagrams for control: handshake messages, and data that came before its handshake was finished.
-    pub control: Vec<(Range<usize>, Endpoint)>,
+    pub control: Vec<ForControl>,
     /// Peers that want control's attention.
     pub attention: Vec<PeerId>,
-    /// Scratch: the opened packets of one run.
+    /// Scratch: the datagrams of one run, before and after they are opened.
+    unopened: Unopened,
     opened: Vec<(u64, Range<usize>)>,
 }
 
@@ -147,7 +159,7 @@ impl DataPlane {
         while let Some(datagram) = pending.take() {
             let Some(index) = transport_index(&arena[datagram.clone()]) else {
                 match self.check_handshake(&arena[datagram.clone()], from) {
-                    Ok(()) => inbound.control.push((datagram, from)),
+                    Ok(standing) => inbound.control.push(ForControl { datagram, from, standing }),
                     Err(reason) => self.drops.count(reason),
                 }
                 pending = datagrams.next();
@@ -156,7 +168,7 @@ impl DataPlane {
             let (keypair, peer) = match self.table.get(index) {
                 Some(IndexUse::Session(keypair, peer)) => (keypair, peer),
                 Some(IndexUse::HalfOpen) => {
-                    inbound.control.push((datagram, from));
+                    inbound.control.push(ForControl { datagram, from, standing: Standing::Proven });
                     pending = datagrams.next();
                     continue;
                 }
@@ -169,22 +181,21 @@ impl DataPlane {
             // All that follow under the same index are one run: opened together, then accepted in order.
             let mut next = Some(datagram);
             while let Some(datagram) = next {
-                match keypair.open(&mut arena[datagram.clone()], now) {
-                    Ok((counter, payload)) => {
-                        let start = datagram.start + HEADER_SIZE;
-                        inbound.opened.push((counter, start..start + payload.len()));
-                    }
-                    Err(reason) => self.drops.count(reason),
+                if let Err(reason) = inbound.unopened.push(arena, datagram) {
+                    self.drops.count(reason);
                 }
                 pending = datagrams.next();
                 next = pending.take_if(|datagram| transport_index(&arena[datagram.clone()]) == Some(index));
             }
+            let Inbound { unopened, opened, .. } = &mut *inbound;
+            let take = |counter, payload| opened.push((counter, payload));
+            keypair.open_all(arena, unopened, now, take, |reason| self.drops.count(reason));
             self.accept(arena, &routes, &keypair, &peer, from, now, inbound);
         }
     }
 
     /// Whether a datagram that is no transport message is one for control.
-    fn check_handshake(&self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
+    fn check_handshake(&self, datagram: &[u8], from: Endpoint) -> Result<Standing, DropReason> {
         let message = HandshakeMessage::parse(datagram).ok_or(DropReason::Malformed)?;
         self.gate.load().check(message, from, &self.table)
     }
@@ -195,7 +206,7 @@ impl DataPlane {
         &self,
         arena: &mut [u8],
         routes: &Routes,
-        keypair: &Keypair,
+        keypair: &Arc<Keypair>,
         peer: &Arc<PeerPlane>,
         from: Endpoint,
         now: Instant,

@@ -84,8 +84,8 @@ impl<'a> Delivery<'a> {
             for peer in &self.inbound.attention {
                 letters.attention(*peer);
             }
-            for (datagram, from) in &self.inbound.control {
-                letters.handshake(&arena[datagram.clone()], *from);
+            for message in &self.inbound.control {
+                letters.handshake(&arena[message.datagram.clone()], message.from, message.standing);
             }
         });
         self.shared.plane.drops().count_many(DropReason::Full, refused);

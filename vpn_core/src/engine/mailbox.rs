@@ -3,8 +3,7 @@
 
 use crate::{
     base::{Endpoint, PeerId},
-    device::Device,
-    wire::HandshakeMessage,
+    device::{Device, Standing},
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -37,9 +36,10 @@ pub(super) struct Mail {
     /// Bounded by the number of peers.
     pub(super) attention: BTreeSet<PeerId>,
     pub(super) staged: VecDeque<(PeerId, Vec<u8>)>,
-    /// Responses, finishes and cookie replies. Apart from inits: a flood of those, which cost a stranger least and us
-    /// most, must not push out what completes the handshakes of peers.
-    pub(super) answers: VecDeque<(Vec<u8>, Endpoint)>,
+    /// Handshake messages whose sender has shown that it receives at its address: responses, finishes, cookie replies,
+    /// and inits with a cookie.
+    pub(super) proven: VecDeque<(Vec<u8>, Endpoint)>,
+    /// All other inits. A flood of them, which costs a stranger least and us most, must not push out the above.
     pub(super) inits: VecDeque<(Vec<u8>, Endpoint)>,
     /// How many inits there were before these were taken.
     pub(super) inits_waiting: usize,
@@ -100,9 +100,9 @@ impl Mailbox {
         }
         mail.inits_waiting = mail.inits.len();
         let later = |queue: &mut VecDeque<_>| queue.split_off(HANDSHAKES_AT_ONCE.min(queue.len()));
-        let (answers, inits) = (later(&mut mail.answers), later(&mut mail.inits));
+        let (proven, inits) = (later(&mut mail.proven), later(&mut mail.inits));
         let stop = mail.stop;
-        std::mem::replace(&mut *mail, Mail { answers, inits, stop, ..Mail::default() })
+        std::mem::replace(&mut *mail, Mail { proven, inits, stop, ..Mail::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail> {
@@ -116,7 +116,7 @@ impl Mail {
         self.commands.is_empty()
             && self.attention.is_empty()
             && self.staged.is_empty()
-            && self.answers.is_empty()
+            && self.proven.is_empty()
             && self.inits.is_empty()
             && !self.stop
     }
@@ -141,9 +141,11 @@ impl Letters<'_> {
         }
     }
 
-    pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint) {
-        let is_init = HandshakeMessage::parse(datagram).is_some_and(|message| message.is_init());
-        let queue = if is_init { &mut self.mail.inits } else { &mut self.mail.answers };
+    pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint, standing: Standing) {
+        let queue = match standing {
+            Standing::Stranger => &mut self.mail.inits,
+            Standing::Proven => &mut self.mail.proven,
+        };
         if queue.len() < MAX_HANDSHAKES {
             queue.push_back((datagram.to_vec(), from));
         } else {
@@ -161,31 +163,24 @@ impl core::fmt::Debug for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::hybrid::{Finish, Init, TYPE_FINISH, TYPE_INIT, VERSION};
-
-    fn message<M>(kind: u8) -> Vec<u8> {
-        let mut bytes = vec![0; size_of::<M>()];
-        bytes[..2].copy_from_slice(&[kind, VERSION]);
-        bytes
-    }
 
     fn endpoint() -> Endpoint {
         Endpoint::to("192.0.2.1:1".parse().expect("an address"))
     }
 
     #[test]
-    fn a_flood_of_inits_is_bounded_and_hides_neither_attention_nor_finishes() {
+    fn a_flood_of_strangers_inits_is_bounded_and_hides_neither_attention_nor_proven_messages() {
         let mailbox = Mailbox::default();
         let refused = mailbox.leave(|letters| {
             for _ in 0..MAX_HANDSHAKES + 7 {
-                letters.handshake(&message::<Init>(TYPE_INIT), endpoint());
+                letters.handshake(&[5], endpoint(), Standing::Stranger);
             }
             letters.attention(PeerId(3));
-            letters.handshake(&message::<Finish>(TYPE_FINISH), endpoint());
+            letters.handshake(&[7], endpoint(), Standing::Proven);
         });
         assert_eq!(refused, 7);
         let first = mailbox.wait(None);
-        assert_eq!((first.inits.len(), first.answers.len()), (HANDSHAKES_AT_ONCE, 1));
+        assert_eq!((first.inits.len(), first.proven.len()), (HANDSHAKES_AT_ONCE, 1));
         assert_eq!(first.inits_waiting, MAX_HANDSHAKES);
         assert!(first.attention.contains(&PeerId(3)));
         let mut rest = 0;

@@ -14,6 +14,8 @@ mod control_loop;
 mod downlink;
 mod mailbox;
 mod outlet;
+#[expect(unsafe_code, reason = "nice has no safe wrapper in std")]
+mod sys;
 mod uplink;
 
 use crate::{
@@ -42,6 +44,10 @@ pub struct Queue {
     /// Outer datagrams.
     pub udp: UdpSocket,
 }
+
+/// How much the control thread yields to the packet threads: it still gets a quarter of a processor that one of those
+/// wants for itself.
+const CONTROL_NICENESS: libc::c_int = 5;
 
 /// What the engine tells its owner.
 #[derive(Debug)]
@@ -114,6 +120,8 @@ impl Engine {
             move || {
                 // However it ends, whoever waits for an answer must not wait for ever.
                 let _closed = CloseOnDrop(&mailbox);
+                // Where processors are short, handshakes wait for packets and not packets for handshakes.
+                sys::lower_priority(CONTROL_NICENESS);
                 control_loop::run(device, &mailbox, &outward, &sink);
                 Ok(())
             }

@@ -4,7 +4,7 @@ use super::mailbox::Mailbox;
 use crate::{
     base::{DropReason, Endpoint},
     device::DataPlane,
-    session::{CounterRange, Keypair},
+    session::{CounterRange, Keypair, Unsealed},
     tunnel::{NotReady, PeerPlane},
     udp::{SendBatch, UdpSocket},
     wire::transport::{HEADER_SIZE, OVERHEAD},
@@ -21,6 +21,8 @@ pub(super) struct Outlet<'a> {
     mailbox: &'a Mailbox,
     udp: &'a UdpSocket,
     batch: SendBatch,
+    /// Frames of the current lane in `batch` that wait for their cipher.
+    unsealed: Unsealed,
     /// The peer that the current run of packets goes to; looked up once a run.
     lane: Option<Lane>,
 }
@@ -48,7 +50,14 @@ pub(super) trait Packets {
 
 impl<'a> Outlet<'a> {
     pub(super) fn new(plane: &'a DataPlane, mailbox: &'a Mailbox, udp: &'a UdpSocket) -> Self {
-        Self { plane, mailbox, udp, batch: SendBatch::new(ARENA_SIZE), lane: None }
+        Self {
+            plane,
+            mailbox,
+            udp,
+            batch: SendBatch::new(ARENA_SIZE),
+            unsealed: Unsealed::default(),
+            lane: None,
+        }
     }
 
     /// Seals `packets` for `peer`; they leave with [`Outlet::flush`] or when the arena is full. Without a keypair they
@@ -97,10 +106,9 @@ impl<'a> Outlet<'a> {
             let (packet, padding) = frame[HEADER_SIZE..HEADER_SIZE + payload_len].split_at_mut(packet_len);
             packets.write(index, packet);
             padding.fill(0);
-            lane.keypair.seal(counter, &mut frame[..len]);
             lane.bytes += len;
-            let endpoint = lane.endpoint;
-            self.batch.commit(endpoint, len);
+            let range = self.batch.commit(lane.endpoint, len);
+            lane.keypair.seal_later(counter, self.batch.arena_mut(), range, &mut self.unsealed);
         }
         if self.lane.as_ref().is_some_and(|lane| lane.bytes >= ARENA_SIZE) {
             self.leave_lane(now); // A lane that never changes has its marks updated all the same.
@@ -119,6 +127,7 @@ impl<'a> Outlet<'a> {
     }
 
     fn transmit(&mut self) {
+        self.seal_waiting();
         if self.batch.is_empty() {
             return;
         }
@@ -126,7 +135,15 @@ impl<'a> Outlet<'a> {
         self.plane.drops().count_many(DropReason::Refused, report.dropped as u64);
     }
 
+    /// Seals what waits, which is all of the current lane's keypair.
+    fn seal_waiting(&mut self) {
+        if let Some(lane) = &self.lane {
+            lane.keypair.seal_all(self.batch.arena_mut(), &mut self.unsealed);
+        }
+    }
+
     fn leave_lane(&mut self, now: Instant) {
+        self.seal_waiting();
         let Some(lane) = self.lane.take() else { return };
         if lane.bytes > 0 && lane.peer.note_sent(&lane.keypair, lane.bytes, now) {
             self.mailbox.leave(|letters| letters.attention(lane.peer.id()));

@@ -2,7 +2,7 @@
 
 use super::{CounterRange, ReplayWindow, SendCounter, counter::CounterSource};
 use crate::{
-    base::{DropReason, ReceiverIndex},
+    base::ReceiverIndex,
     handshake::{Agreement, Protocol, Role},
     symmetric::{AeadKey, Suite, TAG_SIZE},
     wire::transport::{HEADER_SIZE, OVERHEAD, TYPE_TRANSPORT, TransportHeader},
@@ -161,36 +161,36 @@ impl Keypair {
     /// # Panics
     /// When `frame` has no room for header and tag.
     pub fn seal(&self, counter: SendCounter, frame: &mut [u8]) {
+        let counter = self.write_header(counter, frame);
+        let split = frame.len() - TAG_SIZE;
+        let (text, tag) = frame.split_at_mut(split);
+        tag.copy_from_slice(&self.sealing.seal_in_place(counter, &[], &mut text[HEADER_SIZE..]));
+    }
+
+    /// Writes the header; answers the counter, which the cipher is to use now.
+    pub(super) fn write_header(&self, counter: SendCounter, frame: &mut [u8]) -> u64 {
         assert!(frame.len() >= OVERHEAD, "a frame holds a header and a tag");
         let counter = counter.spend();
-        let (header, rest) = TransportHeader::mut_from_prefix(frame).expect("length checked above");
+        let (header, _) = TransportHeader::mut_from_prefix(frame).expect("length checked above");
         *header = TransportHeader {
             kind: TYPE_TRANSPORT,
             receiver: self.remote_index,
             counter: little_endian::U64::new(counter),
         };
-        let split = rest.len() - TAG_SIZE;
-        let (payload, tag) = rest.split_at_mut(split);
-        tag.copy_from_slice(&self.sealing.seal_in_place(counter, &[], payload));
+        counter
     }
 
-    /// Opens a transport message in place: its counter, to be shown to [`Keypair::replay`], and the payload, which
-    /// begins [`HEADER_SIZE`] bytes into `datagram`.
-    ///
-    /// # Errors
-    /// [`DropReason::Malformed`] when too short, [`DropReason::Expired`], [`DropReason::BadTag`].
-    pub fn open<'a>(&self, datagram: &'a mut [u8], now: Instant) -> Result<(u64, &'a mut [u8]), DropReason> {
-        if datagram.len() < OVERHEAD {
-            return Err(DropReason::Malformed);
-        }
-        if self.is_expired(now) {
-            return Err(DropReason::Expired);
-        }
-        let (header, ciphertext) = datagram.split_at_mut(HEADER_SIZE);
-        let header = TransportHeader::ref_from_bytes(header).expect("split at the header's size");
-        let counter = header.counter.get();
-        let payload = self.opening.open_in_place(counter, &[], ciphertext).map_err(|_| DropReason::BadTag)?;
-        Ok((counter, payload))
+    pub(super) const fn sealing(&self) -> &AeadKey {
+        &self.sealing
+    }
+
+    pub(super) const fn opening(&self) -> &AeadKey {
+        &self.opening
+    }
+
+    /// Whether several packets at a time are sealed faster than one by one.
+    pub(super) const fn has_batch_kernel(&self) -> bool {
+        self.sealing.has_batch_kernel()
     }
 
     /// Takes the replay window for a run of packets that were opened.

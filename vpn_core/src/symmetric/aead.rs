@@ -1,6 +1,9 @@
 //! The authenticated ciphers of transport and handshake messages: ChaCha20-Poly1305 (RFC 8439) and AES-256-GCM.
 
-use super::NULL_CIPHER;
+use super::{
+    NULL_CIPHER,
+    batch::{BatchKey, Frame, GROUP, Texts},
+};
 use crate::base::SecretBytes;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
@@ -41,9 +44,12 @@ impl Suite {
 ///
 /// The expanded key lies in the library's own heap memory, which AWS-LC overwrites whenever it frees; moving this
 /// type moves a pointer. Key-dependent values that a call keeps in registers or on its stack (the Poly1305 key, AES
-/// counter blocks) are the library's to erase.
+/// counter blocks) are the library's to erase. For batches there may be a second copy of the key, on the heap too and
+/// erased on drop; of what [`AeadKey::seal_batch`] and [`AeadKey::open_batch`] leave on the stack, Poly1305 keys are
+/// erased, vectors that the compiler spilled (key words, powers of r, keystream) are not.
 pub struct AeadKey {
     key: LessSafeKey,
+    batch: Option<BatchKey>,
     suite: Suite,
 }
 
@@ -55,7 +61,11 @@ impl AeadKey {
             Suite::Aes256Gcm => &AES_256_GCM,
         };
         let unbound = UnboundKey::new(algorithm, secret.expose()).expect("both suites take 32-byte keys");
-        Self { key: LessSafeKey::new(unbound), suite }
+        let batch = match suite {
+            Suite::ChaCha20Poly1305 if !NULL_CIPHER => BatchKey::new(secret),
+            Suite::ChaCha20Poly1305 | Suite::Aes256Gcm => None,
+        };
+        Self { key: LessSafeKey::new(unbound), batch, suite }
     }
 
     /// The suite of this key.
@@ -90,6 +100,55 @@ impl AeadKey {
             return Ok(&mut text[..end]);
         }
         self.key.open_in_place(nonce(counter), Aad::from(ad), text).map_err(|_| AeadError)
+    }
+
+    /// Whether batches are served by a kernel for several packets on this CPU, rather than one packet at a time.
+    pub const fn has_batch_kernel(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// Encrypts frames in place, without associated data, and writes their tags: what [`AeadKey::seal_in_place`] does
+    /// to each, but faster where the CPU has a kernel for several packets. Frames may lie anywhere in `arena` and
+    /// have any lengths, but must not overlap: the content of those that do is then undefined.
+    ///
+    /// # Panics
+    /// When a frame does not lie in `arena` or is shorter than a tag.
+    pub fn seal_batch(&self, arena: &mut [u8], frames: &[Frame]) {
+        for frames in frames.chunks(GROUP) {
+            if let Some(batch) = &self.batch
+                && let Some(texts) = Texts::of(frames)
+            {
+                batch.seal(arena, &texts);
+                continue;
+            }
+            for frame in frames {
+                let tag = self.seal_in_place(frame.counter, &[], &mut arena[frame.text()]);
+                arena[frame.text().end..frame.range.end].copy_from_slice(&tag);
+            }
+        }
+    }
+
+    /// Decrypts frames in place, without associated data, and says of each whether it was authentic: what
+    /// [`AeadKey::open_in_place`] does to each, but faster where the CPU has a kernel for several packets. The content
+    /// of frames that were not authentic is then undefined, as is that of frames that overlap.
+    ///
+    /// # Panics
+    /// When a frame does not lie in `arena`, or `verdicts` is not as long as `frames`.
+    pub fn open_batch(&self, arena: &mut [u8], frames: &[Frame], verdicts: &mut [Result<(), AeadError>]) {
+        assert_eq!(frames.len(), verdicts.len(), "a verdict for each frame");
+        for (frames, verdicts) in frames.chunks(GROUP).zip(verdicts.chunks_mut(GROUP)) {
+            if let Some(batch) = &self.batch
+                && let Some(texts) = Texts::of(frames)
+            {
+                for (verdict, authentic) in verdicts.iter_mut().zip(batch.open(arena, &texts)) {
+                    *verdict = if authentic { Ok(()) } else { Err(AeadError) };
+                }
+                continue;
+            }
+            for (frame, verdict) in frames.iter().zip(verdicts) {
+                *verdict = self.open_in_place(frame.counter, &[], &mut arena[frame.range.clone()]).map(drop);
+            }
+        }
     }
 }
 

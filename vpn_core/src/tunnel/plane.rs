@@ -2,6 +2,7 @@
 
 use crate::{
     base::{AtomicTime, Endpoint, Epoch, PeerId},
+    handshake::Protocol,
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
     tunnel::DEAD_PEER_TIME,
 };
@@ -159,7 +160,7 @@ impl PeerPlane {
     /// `true` asks for control's attention.
     pub fn note_received(
         &self,
-        keypair: &Keypair,
+        keypair: &Arc<Keypair>,
         from: Endpoint,
         bytes: usize,
         has_payload: bool,
@@ -172,10 +173,16 @@ impl PeerPlane {
         if self.endpoint() != Some(from) {
             self.set_endpoint(Some(from)); // Roaming: protocol.md 9.3.
         }
+        let confirmed = keypair.take_confirmation();
+        if confirmed && keypair.protocol() == Protocol::Wireguard {
+            // At once, and not when control comes to it: the local system answers what it is given now, and a peer that
+            // has restarted knows no other session. (Of hybrid sessions control says which serves: protocol.md 6.8.)
+            self.set_sending(Some(Arc::clone(keypair)));
+        }
         let unacknowledged = has_payload && self.marks.unacknowledged.set_if_unset(self.epoch, now);
         (unacknowledged && self.looks_later_than(now + KEEPALIVE_TIMEOUT))
             | keypair.take_rekey_on_receive(now)
-            | keypair.take_confirmation()
+            | confirmed
     }
 
     fn looks_later_than(&self, deadline: Instant) -> bool {

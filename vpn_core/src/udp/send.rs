@@ -76,24 +76,30 @@ impl SendBatch {
         Some(slot)
     }
 
-    /// Adds the first `len` bytes of the last [`Self::slot`] as one datagram to `to`. More than the slot holds is
-    /// cut; an empty datagram is not sent.
-    pub fn commit(&mut self, to: Endpoint, len: usize) {
+    /// Adds the first `len` bytes of the last [`Self::slot`] as one datagram to `to`, and answers where it lies in
+    /// [`Self::arena_mut`]. More than the slot holds is cut; an empty datagram is not sent.
+    pub fn commit(&mut self, to: Endpoint, len: usize) -> Range<usize> {
         debug_assert!(len <= self.reserved, "a commit is not longer than its slot");
         let len = len.min(self.reserved);
         self.reserved = 0;
-        if len == 0 {
-            return;
-        }
         let range = self.used..self.used + len;
+        if len == 0 {
+            return range;
+        }
         self.used = range.end;
         match self.runs.last_mut() {
             Some(run) if run.takes(&to, len) => {
                 run.range.end = range.end;
                 run.count += 1;
             }
-            _ => self.runs.push(Run { range, stride: len, count: 1, to }),
+            _ => self.runs.push(Run { range: range.clone(), stride: len, count: 1, to }),
         }
+        range
+    }
+
+    /// The memory that datagrams lie in, to finish those that wait in place.
+    pub fn arena_mut(&mut self) -> &mut [u8] {
+        &mut self.arena
     }
 
     /// Whether nothing waits to be sent.

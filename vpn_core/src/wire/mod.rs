@@ -20,14 +20,6 @@ impl<'a> HandshakeMessage<'a> {
         let wireguard = || wireguard::Message::parse(datagram).map(Self::Wireguard);
         hybrid::Message::parse(datagram).map(Self::Hybrid).or_else(wireguard)
     }
-
-    /// Whether it begins a handshake: what a stranger can send at no cost, and what costs most to answer.
-    pub const fn is_init(&self) -> bool {
-        matches!(
-            self,
-            Self::Hybrid(hybrid::Message::Init(_)) | Self::Wireguard(wireguard::Message::Initiation(_))
-        )
-    }
 }
 
 /// The longest handshake message, in bytes: with its IPv6 and UDP headers it passes any IPv6 path (protocol.md 2.3).

@@ -2,6 +2,7 @@
 //! no code with the ones in use. The files in `tests/vectors` name their sources.
 
 mod aead;
+mod batch;
 mod blake2s;
 mod ed25519;
 mod hash;

@@ -220,8 +220,8 @@ impl Node {
         inbound.clear();
         let len = arena.len();
         self.plane.open(arena, 0..len, stride, from, now, &mut inbound);
-        for (range, from) in &inbound.control {
-            self.device.handle_control(&arena[range.clone()], *from, now);
+        for message in &inbound.control {
+            self.device.handle_control(&arena[message.datagram.clone()], message.from, now);
         }
         let mut sent = self.dispatch(arena, &inbound, now);
         while let Some((mut datagram, from)) = self.device.poll_early() {
