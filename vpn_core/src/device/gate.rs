@@ -75,10 +75,9 @@ impl Gate {
                 (local.verifies_mac1(message.as_bytes()), is_initiation(table, message.receiver))
             }
             // It answers an initiation or a response, and has no mac of its own.
-            wireguard::Message::CookieReply(reply) => (
-                true,
-                matches!(table.get(reply.receiver), Some(IndexUse::Initiation(_) | IndexUse::Session(..))),
-            ),
+            wireguard::Message::CookieReply(reply) => {
+                (true, table.get(reply.receiver).is_some_and(|index| index.cookie_replier().is_some()))
+            }
         };
         if !is_for_us {
             return Err(DropReason::BadMac);

@@ -55,6 +55,11 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Whether a response to our initiation is to be read only with a cookie, because somebody forges them.
+    pub fn doubts_responses(&self) -> bool {
+        self.attempt.as_ref().is_some_and(Attempt::is_doubtful)
+    }
+
     /// A response to our initiation: the session serves at once, and what is sent on it confirms it to the peer.
     ///
     /// # Errors
