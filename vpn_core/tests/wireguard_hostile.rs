@@ -270,6 +270,30 @@ fn replayed_and_older_initiations_neither_answer_nor_move_the_endpoint() {
 }
 
 #[test]
+fn replay_to_a_device_that_forgot_the_peer_draws_an_answer_but_no_session() {
+    let mut pair = Pair::connected();
+    let recorded = pair.to_server.clone();
+    assert!(pair.server.remove_peer(&key(1).public_key().into()));
+    add_peer(&mut pair.server, 1, Vec::new(), pair.now);
+    for old in recorded {
+        deliver(&mut pair.server, old, STRANGER, pair.now);
+    }
+    assert_eq!(drain(&mut pair.server).len(), 1, "a response");
+    let status = &pair.server.peer_status(pair.now)[0];
+    assert_eq!((status.endpoint, status.handshakes), (Some(address(STRANGER)), 0));
+    assert_ne!(status.state, PeerState::Up);
+    pair.now += Duration::from_secs(16);
+    pair.client_sends();
+    pair.client.handle_timeout(pair.now);
+    pair.run();
+    pair.now += Duration::from_secs(16);
+    pair.client.handle_timeout(pair.now);
+    pair.run();
+    let status = &pair.server.peer_status(pair.now)[0];
+    assert_eq!((status.endpoint, status.state), (Some(address(CLIENT)), PeerState::Up), "the peer itself");
+}
+
+#[test]
 fn one_peers_initiations_are_limited_and_leave_one_session_that_waits() {
     let mut pair = Pair::new();
     let mut indices = Vec::new();
