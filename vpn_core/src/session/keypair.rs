@@ -34,7 +34,7 @@ pub const fn rekey_after_messages(suite: Suite) -> u64 {
     }
 }
 
-/// Messages after which a keypair seals no more.
+/// Messages after which a keypair neither seals nor opens any more.
 const fn reject_after_messages(suite: Suite) -> u64 {
     match suite {
         Suite::ChaCha20Poly1305 => u64::MAX - REPLAY_MARGIN,
@@ -178,7 +178,8 @@ impl Keypair {
     /// begins [`HEADER_SIZE`] bytes into `datagram`.
     ///
     /// # Errors
-    /// [`DropReason::Malformed`] when too short, [`DropReason::Expired`], [`DropReason::BadTag`].
+    /// [`DropReason::Malformed`] when too short, [`DropReason::Expired`] also for a counter beyond the limit of messages,
+    /// [`DropReason::BadTag`].
     pub fn open<'a>(&self, datagram: &'a mut [u8], now: Instant) -> Result<(u64, &'a mut [u8]), DropReason> {
         if datagram.len() < OVERHEAD {
             return Err(DropReason::Malformed);
@@ -189,6 +190,9 @@ impl Keypair {
         let (header, ciphertext) = datagram.split_at_mut(HEADER_SIZE);
         let header = TransportHeader::ref_from_bytes(header).expect("split at the header's size");
         let counter = header.counter.get();
+        if counter >= reject_after_messages(self.suite) {
+            return Err(DropReason::Expired); // No sender may have used it.
+        }
         let payload = self.opening.open_in_place(counter, &[], ciphertext).map_err(|_| DropReason::BadTag)?;
         Ok((counter, payload))
     }
@@ -259,6 +263,21 @@ mod tests {
             assert!(!keypair.take_rekey_on_send(now), "asks once");
             keypair.reserve((reject - rekey) as usize, now).expect("up to the limit");
             assert_eq!(keypair.reserve(1, now).expect_err("used up"), SealError::Expired);
+        }
+    }
+
+    #[test]
+    fn counters_that_no_sender_may_use_are_not_opened() {
+        let now = Instant::now();
+        for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+            let (keypair, key) = (responders(suite, now), AeadKey::new(suite, &SecretBytes::new([2; 32])));
+            let limit = reject_after_messages(suite);
+            for (counter, expected) in [(limit - 1, Ok(limit - 1)), (limit, Err(DropReason::Expired))] {
+                let mut frame = [0; OVERHEAD];
+                frame[8..HEADER_SIZE].copy_from_slice(&counter.to_le_bytes());
+                frame[HEADER_SIZE..].copy_from_slice(&key.seal_in_place(counter, &[], &mut []));
+                assert_eq!(keypair.open(&mut frame, now).map(|(counter, _)| counter), expected);
+            }
         }
     }
 }
