@@ -126,10 +126,7 @@ impl Tunnel {
     pub fn handle_wireguard_key(&mut self, cx: &mut Context<'_>) {
         let PeerKey::Wireguard(_) = self.settings.key else { return };
         self.disconnect();
-        self.wireguard = match (self.wireguard.take(), cx.wireguard) {
-            (Some(remote), Some(local)) => Some(Box::new(remote.rekeyed(local))),
-            (remote, _) => remote,
-        };
+        self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.rekeyed(cx.wireguard)));
         self.start(cx);
     }
 }
