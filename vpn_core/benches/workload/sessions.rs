@@ -184,8 +184,8 @@ fn exchange(from: &mut Device, to: &mut Device, number: u8, now: Instant) -> boo
         let len = datagram.len();
         let mut inbound = Inbound::default();
         to.plane().open(&mut datagram, 0..len, len, Endpoint::to(outside(number)), now, &mut inbound);
-        for (range, endpoint) in &inbound.control {
-            to.handle_control(&datagram[range.clone()], *endpoint, now);
+        for message in &inbound.control {
+            to.handle_control(&datagram[message.datagram.clone()], message.from, now);
         }
         for peer in &inbound.attention {
             to.handle_attention(*peer, now);
