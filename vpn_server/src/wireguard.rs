@@ -10,6 +10,7 @@ use std::{
 use vpn_core::{
     cli::Usage,
     journal::InterfaceName,
+    session,
     uapi::{self, DaemonOptions, DetachError, Detached, UAPI_FOLDER},
 };
 
@@ -17,7 +18,7 @@ use vpn_core::{
 const SHORT_NAME: &str = "vpn-wireguard";
 
 /// Age at which the initiator of a session makes a new one, in seconds; a test may only shorten it.
-const REKEY_AFTER_TIME: u64 = 120;
+const REKEY_AFTER_SECONDS: u64 = session::REKEY_AFTER_TIME.as_secs();
 
 /// What `--help` ends with.
 pub(crate) const HELP: &str = "\
@@ -60,8 +61,8 @@ pub(crate) struct WireguardArgs {
     #[arg(long, env = "VPN_UAPI_DIR", value_name = "DIR", default_value = UAPI_FOLDER, hide = true)]
     socket_dir: PathBuf,
     /// Renew sessions after so many seconds
-    #[arg(long, env = "VPN_TEST_REKEY_AFTER", value_name = "SECONDS", hide = true, default_value_t = REKEY_AFTER_TIME)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=REKEY_AFTER_TIME))]
+    #[arg(long, env = "VPN_TEST_REKEY_AFTER", value_name = "SECONDS", hide = true, default_value_t = REKEY_AFTER_SECONDS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=REKEY_AFTER_SECONDS))]
     rekey_after: u64,
 }
 

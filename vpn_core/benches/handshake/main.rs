@@ -1,8 +1,9 @@
 //! CPU time of a hybrid handshake, beside that of a WireGuard handshake on the same X25519 and AEAD.
 //!
 //! WireGuard's responder does one X25519 key generation and three agreements (a fourth, of the static keys, once a peer
-//! instead of once a handshake), some eighty BLAKE2s blocks and three AEAD calls. After the criterion figures, interleaved rounds compare like with like: the
-//! public-key work of both, and the whole of both. On a noisy machine only these ratios count.
+//! instead of once a handshake), some eighty BLAKE2s blocks and three AEAD calls. After the criterion figures,
+//! interleaved rounds compare like with like: the public-key work of both, and the whole of both. On a noisy machine only
+//! these ratios count.
 
 mod wireguard;
 

@@ -35,6 +35,14 @@ impl X25519SecretKey {
         )
     }
 
+    /// Sets the bits of a secret that every use of it sets anyway (RFC 7748, section 5), as `wg genkey` does: other tools
+    /// may expect that of a key that they are shown.
+    pub fn clamp(secret: &mut SecretBytes<32>) {
+        let bytes = secret.expose_mut();
+        bytes[0] &= 0xf8;
+        bytes[31] = (bytes[31] & 0x7f) | 0x40;
+    }
+
     /// Draws a key.
     pub fn random(rng: &mut dyn rand_core::CryptoRng) -> Self {
         Self::new(&SecretBytes::random(rng))

@@ -21,13 +21,10 @@ pub fn random_secret() -> SecretBytes<32> {
     SecretBytes::random(&mut rand_core::UnwrapErr(getrandom::SysRng))
 }
 
-/// Draws a private X25519 key. Clamped as `wg genkey` does it (RFC 7748, section 5): other tools may expect that of a
-/// stored key.
+/// Draws a private X25519 key, clamped as `wg genkey` does it.
 pub fn random_wireguard_key() -> SecretBytes<32> {
     let mut key = random_secret();
-    let bytes = key.expose_mut();
-    bytes[0] &= 0xf8;
-    bytes[31] = (bytes[31] & 0x7f) | 0x40;
+    X25519SecretKey::clamp(&mut key);
     key
 }
 

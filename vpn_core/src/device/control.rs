@@ -212,7 +212,8 @@ impl Device {
     // ---- peers ----
 
     /// Adds a peer, or changes the one with this key: sessions go on. `None` for our own key, and for an identity that
-    /// strict verification would refuse. A peer whose handshake this device has no key for stays idle. [`Device::update_routes`] is to follow.
+    /// strict verification would refuse. A peer whose handshake this device has no key for stays idle.
+    /// [`Device::update_routes`] is to follow.
     pub fn set_peer(
         &mut self,
         settings: PeerSettings,

@@ -11,8 +11,8 @@ use std::{
     time::Instant,
 };
 
-/// Handshake messages that wait at the most, inits and others each; more are dropped, a flood is not stored. About
-/// 1.2 MB.
+/// Handshake messages that wait at the most, strangers' inits and proven ones each; more are dropped, a flood is not
+/// stored. About 1.2 MB.
 const MAX_HANDSHAKES: usize = 512;
 /// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
 const MAX_STAGED: usize = 1024;

@@ -112,8 +112,8 @@ pub(super) fn ipv6_is_on(interface: &InterfaceName) -> bool {
     sysctl::read(&format!("net/ipv6/conf/{interface}/disable_ipv6")).is_ok_and(|value| value == "0")
 }
 
-/// Sets the MTU of a new tunnel interface, and what [`InterfaceSetup::apply`] sets beside it, and leaves the rest to somebody
-/// else: it stays down and without addresses.
+/// Sets the MTU of a new tunnel interface, and what [`InterfaceSetup::apply`] sets beside it, and leaves the rest to
+/// somebody else: it stays down and without addresses.
 ///
 /// # Errors
 /// [`RouteError`].

@@ -87,9 +87,7 @@ impl Model {
         let wanted = if key.ct_eq(&SecretBytes::ZERO) {
             None
         } else {
-            let bytes = key.expose_mut();
-            bytes[0] &= 0xf8; // RFC 7748, section 5
-            bytes[31] = (bytes[31] & 0x7f) | 0x40;
+            X25519SecretKey::clamp(&mut key);
             Some(key)
         };
         let same = match (&self.private_key, &wanted) {

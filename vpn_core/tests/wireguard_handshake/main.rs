@@ -143,7 +143,7 @@ fn both_ends_agree_again_after_one_changed_its_key() {
     let changed = local_key([9; 32]);
     world.initiator.remote = RemoteKey::new(&world.initiator.local, changed.public_key());
     let peer = RemoteKey::new(&world.responder.local, world.initiator.local.public_key());
-    world.responder.remote = peer.rekeyed(Some(&changed));
+    world.responder.remote = peer.with_local_key(Some(&changed));
     world.responder.local = changed;
     let (state, initiation) = world.start();
     let (response, theirs) = world.answer(&initiation).expect("genuine");
@@ -155,10 +155,10 @@ fn nothing_of_a_key_that_was_taken_away_authenticates_anybody() {
     let mut world = World::new();
     let (_, initiation) = world.start();
     let peer = world.responder.remote;
-    world.responder.remote = peer.rekeyed(None);
+    world.responder.remote = peer.with_local_key(None);
     assert_eq!(world.answer(&initiation).expect_err("no key"), HandshakeError::BadKey);
     let peer = world.responder.remote;
-    world.responder.remote = peer.rekeyed(Some(&world.responder.local));
+    world.responder.remote = peer.with_local_key(Some(&world.responder.local));
     world.answer(&initiation).expect("genuine");
 }
 
@@ -185,7 +185,8 @@ fn initiation_is_refused_as_replayed_after_our_key_changed_and_came_back() {
     world.answer(&initiation).expect("genuine");
     world.advance(Duration::from_secs(100));
     let peer = world.responder.remote;
-    world.responder.remote = peer.rekeyed(Some(&local_key([9; 32]))).rekeyed(Some(&world.responder.local));
+    world.responder.remote =
+        peer.with_local_key(Some(&local_key([9; 32]))).with_local_key(Some(&world.responder.local));
     assert_eq!(
         read_initiation(&world.responder.local, &initiation)
             .expect("genuine")

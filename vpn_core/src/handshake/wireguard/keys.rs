@@ -112,7 +112,7 @@ impl RemoteKey {
     /// one every handshake fails. What was seen of the peer stays, above all its newest timestamp: initiations to the old
     /// key cannot be replayed to the new one, but those to a key that comes back can.
     #[must_use]
-    pub fn rekeyed(self, local: Option<&LocalKey>) -> Self {
+    pub fn with_local_key(self, local: Option<&LocalKey>) -> Self {
         let static_shared = local.and_then(|local| local.secret.agree(&self.public).ok());
         Self { static_shared, ..self }
     }

@@ -126,7 +126,7 @@ impl Tunnel {
     pub fn handle_wireguard_key(&mut self, cx: &mut Context<'_>) {
         let PeerKey::Wireguard(_) = self.settings.key else { return };
         self.disconnect();
-        self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.rekeyed(cx.wireguard)));
+        self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.with_local_key(cx.wireguard)));
         self.start(cx);
     }
 }
