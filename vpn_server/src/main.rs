@@ -70,9 +70,10 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { global, command } = cli::parse(wireguard::with_command(std::env::args_os()));
     cli::run(|| {
-        match &command {
-            Command::Wireguard(args) => global.start_logging_at(args.log_level()),
-            _ => global.start_logging(),
+        if let Command::Wireguard(args) = &command {
+            global.start_logging_at(args.log_level());
+        } else {
+            global.start_logging();
         }
         run(&global, command)
     })
