@@ -85,7 +85,7 @@ impl Tunnel {
     }
 
     /// Forgets sessions and handshakes; the next packet begins anew.
-    pub fn disconnect(&mut self) {
+    fn disconnect(&mut self) {
         self.slots = Slots::default();
         self.plane.set_sending(None);
         self.attempt = None;
