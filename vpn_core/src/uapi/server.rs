@@ -30,8 +30,8 @@ use zeroize::Zeroizing;
 /// Where `wg` looks for the sockets of userspace implementations.
 pub const UAPI_FOLDER: &str = "/var/run/wireguard";
 
-/// Most connections served at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
+/// Most connections served at once; more wait in the kernel's queue. Below the 1,024 descriptors that a process usually has.
+const MAX_CONNECTIONS: usize = 512;
 /// How long a connection may be silent, take for one request, or be slow to take its answer, before it is closed for the
 /// next one's sake.
 const PATIENCE: Duration = Duration::from_secs(30);
