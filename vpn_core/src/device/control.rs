@@ -56,7 +56,7 @@ pub struct Device {
     pub(super) hybrid: Option<LocalNode>,
     pub(super) gate: Option<Arc<InitGate>>,
     pub(super) wireguard: Option<Arc<LocalKey>>,
-    /// The time since the Unix epoch at an instant: the clock is looked at once, so it never goes back.
+    /// The time since the Unix epoch at an instant. Never goes back, whatever the wall clock does.
     clock: (Instant, Duration),
     rekey_after: Duration,
     local: HashSet<IpAddr>,
@@ -180,6 +180,15 @@ impl Device {
     pub(super) fn rotate_cookies(&mut self, now: Instant) {
         if self.cookies.rotate(&mut *self.rng, now) {
             self.update_gate();
+        }
+    }
+
+    /// The wall clock stands at `unix_time`, a time since the Unix epoch. One that was set forward is followed, as after
+    /// a start before the time was known: peers refuse initiations from before those that they have seen. One that was
+    /// set back is not.
+    pub fn note_unix_time(&mut self, unix_time: Duration, now: Instant) {
+        if unix_time > self.clock.1 + now.saturating_duration_since(self.clock.0) {
+            self.clock = (now, unix_time);
         }
     }
 

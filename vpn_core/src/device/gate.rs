@@ -98,7 +98,7 @@ impl Gate {
             }
             // It answers an initiation or a response, and has no mac of its own.
             wireguard::Message::CookieReply(reply) => {
-                matches!(table.get(reply.receiver), Some(IndexUse::Initiation(_) | IndexUse::Session(..)))
+                table.get(reply.receiver).is_some_and(|index| index.cookie_replier().is_some())
             }
         };
         known.then_some(Standing::Proven).ok_or(DropReason::UnknownIndex)

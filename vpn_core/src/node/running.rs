@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     asymmetric::X25519SecretKey,
-    base::{PeerId, SecretBytes},
+    base::{PeerId, SecretBytes, since_unix_epoch},
     config::{Config, ConfigError, PeerConfig, Role},
     control::{ControlServer, Handler, Status},
     device::{Device, DeviceSettings, Forwarding},
@@ -377,7 +377,7 @@ fn start_engine(
             parameters: ParametersBytes { mtu: interface.mtu.into(), ..ParametersBytes::default() },
         }),
         wireguard: interface.wireguard_key.as_ref().map(X25519SecretKey::new),
-        unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        unix_time: since_unix_epoch(SystemTime::now()),
         mtu: interface.mtu,
         rekey_after: REKEY_AFTER_TIME,
         local: interface.addresses.iter().map(IpNet::addr).collect(),

@@ -55,6 +55,11 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Whether a response to our initiation is to be read only with a cookie, because somebody forges them.
+    pub fn doubts_responses(&self) -> bool {
+        self.attempt.as_ref().is_some_and(Attempt::is_doubtful)
+    }
+
     /// A response to our initiation: the session serves at once, and what is sent on it confirms it to the peer.
     ///
     /// # Errors
@@ -121,10 +126,7 @@ impl Tunnel {
     pub fn handle_wireguard_key(&mut self, cx: &mut Context<'_>) {
         let PeerKey::Wireguard(_) = self.settings.key else { return };
         self.disconnect();
-        self.wireguard = match (self.wireguard.take(), cx.wireguard) {
-            (Some(remote), Some(local)) => Some(Box::new(remote.rekeyed(local))),
-            (remote, _) => remote,
-        };
+        self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.rekeyed(cx.wireguard)));
         self.start(cx);
     }
 }
