@@ -293,16 +293,6 @@ impl Device {
         }
     }
 
-    /// Ends every session and handshake, as when the tunnel interface is set down.
-    pub fn disconnect(&mut self, now: Instant) {
-        self.for_all(now, |tunnel, _cx| tunnel.disconnect());
-    }
-
-    /// Connects the peers that are to be connected without waiting for a packet, as when the interface is set up.
-    pub fn connect(&mut self, now: Instant) {
-        self.for_all(now, Tunnel::start);
-    }
-
     /// This host's own addresses or routes changed: every live path is probed at once.
     pub fn handle_network_change(&mut self, now: Instant) {
         self.for_all(now, Tunnel::handle_network_change);
