@@ -180,6 +180,7 @@ finish() {
   trap - ERR EXIT
   trap '' INT TERM HUP                                 # a second ^C must not leave half of it behind
   set +e
+  if declare -F before_removal >/dev/null; then before_removal; fi       # of the script that sourced this
   if ((status == 130)); then
     warn "interrupted; removing what this run has made"
   elif ((status != 0)); then

@@ -11,6 +11,7 @@ use vpn_core::{
     base::{SecretBytes, encode_key},
     config::{Config, ConfigError, Egress, Role, Routes},
     handshake::Protocol,
+    wire::hybrid::SuiteSet,
 };
 
 fn public(number: u8) -> PublicKey {
@@ -77,7 +78,7 @@ fn the_documented_example_is_read_in_full() {
     let folder = Folder::new();
     let text = format!(
         "[interface]\nname = \"vpn7\"\nidentity_file = \"identity.key\"\nlisten = \"[::]:51820\"\n\
-         addresses = [\"10.66.0.1/16\", \"fd66::1/64\"]\nmtu = 1400\ndns = [\"10.66.0.1\"]\nkill_switch = false\nroutes = \"off\"\n\
+         addresses = [\"10.66.0.1/16\", \"fd66::1/64\"]\nmtu = 1400\ndns = [\"10.66.0.1\"]\nkill_switch = false\nroutes = \"off\"\nsuite = \"chacha20-poly1305\"\n\
          [gateway]\nnat = false\negress = \"eth0\"\nclient_to_client = true\nendpoint = \"vpn.example.org:51820\"\n\
          [[peer]]\nname = \"alice\"\npublic_key = \"{}\"\npreshared_key_file = \"alice.psk\"\n\
          allowed_ips = [\"10.66.0.2/32\", \"fd66::2/128\"]\nendpoint = [\"gw1.example.org:1\", \"[::1]:2\"]\n\
@@ -90,6 +91,7 @@ fn the_documented_example_is_read_in_full() {
     assert_eq!(config.interface.name.as_str(), "vpn7");
     assert_eq!(config.interface.identity.public_key(), public(1));
     assert_eq!((config.interface.mtu, config.interface.routes), (1400, Routes::Off));
+    assert_eq!(config.interface.suites, SuiteSet::CHACHA20_POLY1305);
     let gateway = config.gateway.as_ref().expect("a gateway");
     assert!(!gateway.nat && matches!(&gateway.egress, Egress::Interface(name) if name.as_str() == "eth0"));
     let alice = config.peer("alice").expect("alice");
@@ -115,6 +117,8 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("dns = [\"one\"]", &["not an IP address"]),
         ("dns = \"10.0.0.1\"", &["list of strings", "dns = ["]),
         ("routes = \"on\"", &["\"auto\" or \"off\""]),
+        ("suite = \"aes\"", &["suite = \"aes\"", "\"auto\"", "\"chacha20-poly1305\"", "\"aes-256-gcm\""]),
+        ("suite = 2", &["`suite`"]),
         ("kill_switch = true", &["not in this version", "kill_switch = false"]),
         ("network_key_file = \"none.key\"", &["none.key does not exist", "create it"]),
         ("network_key = \"short\"", &["44", "5"]),

@@ -158,8 +158,10 @@ async fn a_dead_socket_is_replaced_and_a_live_one_is_refused() {
     assert_eq!(mode & 0o777, 0o600);
     assert!(matches!(UapiServer::bind(&folder, "wg0"), Err(UapiBindError::InUse(_))));
     assert!(server.path().exists(), "refusing leaves it alone");
-    let entries: Vec<_> = fs::read_dir(&folder).expect("readable").flatten().collect();
-    assert_eq!(entries.len(), 1, "nothing but sockets lies where wg looks for them: {entries:?}");
+    let mut names: Vec<_> =
+        fs::read_dir(&folder).expect("readable").flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["wg0.lock", "wg0.sock"], "wg looks at what ends in .sock");
 }
 
 #[tokio::test]
@@ -179,4 +181,21 @@ async fn the_server_hears_of_the_removal_of_its_socket_and_spares_a_successors()
     server.removed().await.expect("still not ours");
     drop(server);
     assert!(path.exists());
+}
+
+#[test]
+fn whoever_may_only_look_into_the_folder_cannot_hold_up_a_start_or_a_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stranger = fs::File::open(folder.path()).expect("readable");
+    stranger.lock().expect("anybody may lock what they can open");
+    let (done, ended) = std::sync::mpsc::channel();
+    let path = folder.path().to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        drop(runtime.block_on(async { UapiServer::bind(&path, "wg0") }).expect("bound"));
+        done.send(()).expect("the test waits");
+    });
+    ended.recv_timeout(Duration::from_secs(10)).expect("bound and stopped at once");
+    let mode = fs::metadata(folder.path().join("wg0.lock")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the lock itself is its owner's");
 }

@@ -16,6 +16,7 @@ use vpn_core::{
         wireguard::{Initiation, LocalKey, RemoteKey, Tai64n},
     },
     session::REKEY_AFTER_TIME,
+    symmetric::{blake2s, blake2s_mac},
     tunnel::{PeerSettings, PeerState, Transmit},
     wire::{
         hybrid::{ParametersBytes, SuiteSet},
@@ -172,6 +173,18 @@ fn initiation(number: u8, seconds: u64, now: Instant) -> Vec<u8> {
     init.as_bytes().to_vec()
 }
 
+/// A response to `initiation` by somebody who knows no more than the initiator's public key: mac1 is right.
+fn forged_response(initiation: &[u8], rng: &mut ChaCha20Rng) -> Vec<u8> {
+    let mut datagram = vec![0; 60];
+    rng.fill_bytes(&mut datagram);
+    datagram[..4].copy_from_slice(&[2, 0, 0, 0]);
+    datagram[8..12].copy_from_slice(&initiation[4..8]);
+    let mac1_key = SecretBytes::new(blake2s(&[b"mac1----", &key(1).public_key().0]));
+    datagram.extend(blake2s_mac(&mac1_key, &datagram));
+    datagram.extend([0; 16]);
+    datagram
+}
+
 #[test]
 fn every_type_and_every_length_of_noise_gets_silence_and_a_counter() {
     let mut pair = Pair::connected();
@@ -264,6 +277,30 @@ fn replayed_and_older_initiations_neither_answer_nor_move_the_endpoint() {
     }
     assert_eq!((pair.drops(DropReason::Replay), drain(&mut pair.server).len()), (2, 0));
     assert_eq!(pair.server.peer_status(pair.now)[0].endpoint, Some(address(CLIENT)));
+}
+
+#[test]
+fn replay_to_a_device_that_forgot_the_peer_draws_an_answer_but_no_session() {
+    let mut pair = Pair::connected();
+    let recorded = pair.to_server.clone();
+    assert!(pair.server.remove_peer(&key(1).public_key().into()));
+    add_peer(&mut pair.server, 1, Vec::new(), pair.now);
+    for old in recorded {
+        deliver(&mut pair.server, old, STRANGER, pair.now);
+    }
+    assert_eq!(drain(&mut pair.server).len(), 1, "a response");
+    let status = &pair.server.peer_status(pair.now)[0];
+    assert_eq!((status.endpoint, status.handshakes), (Some(address(STRANGER)), 0));
+    assert_ne!(status.state, PeerState::Up);
+    pair.now += Duration::from_secs(16);
+    pair.client_sends();
+    pair.client.handle_timeout(pair.now);
+    pair.run();
+    pair.now += Duration::from_secs(16);
+    pair.client.handle_timeout(pair.now);
+    pair.run();
+    let status = &pair.server.peer_status(pair.now)[0];
+    assert_eq!((status.endpoint, status.state), (Some(address(CLIENT)), PeerState::Up), "the peer itself");
 }
 
 #[test]
@@ -380,4 +417,61 @@ fn initiations_with_a_cookie_wait_apart_from_those_of_strangers() {
     let mut forged = with;
     forged[140] ^= 1;
     assert_eq!(standing(&mut pair, forged, STRANGER), Standing::Stranger);
+}
+
+#[test]
+fn forged_responses_cost_little_and_the_genuine_one_gets_through_with_a_cookie() {
+    let mut pair = Pair::new();
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    pair.client_sends();
+    for round in 1..=2 {
+        let initiation = drain(&mut pair.client).remove(0).datagram;
+        for _ in 0..100 {
+            deliver(&mut pair.client, forged_response(&initiation, &mut rng), STRANGER, pair.now);
+        }
+        let drops = |reason| pair.client.plane().drops().get(reason);
+        assert_eq!(drops(DropReason::BadHandshake), round * 16, "work for no more than these");
+        let asked = drain(&mut pair.client);
+        assert_eq!(asked.len(), 84, "the others are asked for a cookie");
+        assert!(
+            asked.iter().all(|sent| sent.datagram.len() == 64 && sent.endpoint.remote == address(STRANGER))
+        );
+        deliver(&mut pair.server, initiation, CLIENT, pair.now);
+        pair.run();
+        let state = pair.client.peer_status(pair.now)[0].state;
+        assert_eq!(state, if round == 1 { PeerState::Connecting } else { PeerState::Up }, "round {round}");
+        pair.now += Duration::from_secs(6);
+        pair.client.handle_timeout(pair.now);
+    }
+}
+
+#[test]
+fn cookie_replies_for_a_session_in_use_never_reach_control() {
+    let mut pair = Pair::connected();
+    let data = pair.to_server.last().expect("data").clone();
+    assert_eq!(data[0], 4);
+    let mut reply = vec![0; 64];
+    reply[0] = 3;
+    reply[4..8].copy_from_slice(&data[4..8]);
+    let (inbound, _) = deliver(&mut pair.server, reply, STRANGER, pair.now);
+    assert!(inbound.control.is_empty());
+    assert_eq!(pair.drops(DropReason::UnknownIndex), 1);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_right_after_the_start_ends_the_lockout_and_one_set_back_makes_none() {
+    let mut pair = Pair::new();
+    let (before, after) = (2_000_000_000, 2_000_000_100);
+    deliver(&mut pair.server, initiation(1, before, pair.now), CLIENT, pair.now);
+    drain(&mut pair.server);
+    pair.client_sends();
+    pair.run();
+    assert_eq!(pair.drops(DropReason::Replay), 1, "the client's clock stands years before");
+    for unix_time in [after, 5] {
+        pair.client.note_unix_time(Duration::from_secs(unix_time), pair.now);
+    }
+    pair.now += Duration::from_secs(6);
+    pair.client.handle_timeout(pair.now);
+    pair.run();
+    assert_eq!(pair.server.peer_status(pair.now)[0].state, PeerState::Up);
 }

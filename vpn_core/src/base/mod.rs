@@ -12,4 +12,4 @@ pub use endpoint::Endpoint;
 pub use index::{PeerId, ReceiverIndex};
 pub use key_text::{KeyTextError, decode_key, encode_key};
 pub use secret::SecretBytes;
-pub use time::{AtomicTime, Epoch};
+pub use time::{AtomicTime, Epoch, since_unix_epoch};

@@ -1,7 +1,12 @@
-//! Instants that several threads can share without a lock.
+//! Instants that several threads can share without a lock, and the wall clock as a number.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The time from the Unix epoch to `wall_clock`; zero for a clock that stands before it.
+pub fn since_unix_epoch(wall_clock: SystemTime) -> Duration {
+    wall_clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
 
 /// The instant from which an [`AtomicTime`] counts. One per device; made from the caller's `now`.
 #[derive(Clone, Copy, Debug)]

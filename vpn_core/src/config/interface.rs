@@ -4,6 +4,7 @@ use super::{
     EndpointName, InterfaceName, Role,
     fault::Complaint,
     key::{Secret, take_secret},
+    suite::read_suites,
     table::{Source, Table, Value},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     base::SecretBytes,
     gateway::Egress,
     handshake::{PeerKey, Protocol},
-    wire::ip::IPV6_MIN_MTU,
+    wire::{hybrid::SuiteSet, ip::IPV6_MIN_MTU},
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +45,8 @@ pub struct InterfaceConfig {
     pub network_key: Option<SecretBytes<32>>,
     /// The X25519 key that WireGuard peers know this node by.
     pub wireguard_key: Option<SecretBytes<32>>,
+    /// The suites that this node offers and accepts in hybrid sessions.
+    pub suites: SuiteSet,
     /// Whether routes for allowed IPs are installed.
     pub routes: Routes,
 }
@@ -110,6 +113,7 @@ pub(super) fn read_interface<'t>(
     let dns = read_dns(source, table.take("dns"), role);
     let network_key = take_secret(source, &mut table, "network_key", "network_key_file");
     let wireguard_key = take_secret(source, &mut table, "wireguard_key", "wireguard_key_file");
+    let suites = read_suites(source, table.take("suite"));
     refuse_one_key_for_both(source, identity.as_ref(), wireguard_key.as_ref().ok().and_then(Option::as_ref));
     let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
     refuse_kill_switch(source, table.take("kill_switch"));
@@ -123,6 +127,7 @@ pub(super) fn read_interface<'t>(
         dns,
         network_key: network_key.ok()?.map(|secret| secret.key),
         wireguard_key: wireguard_key.ok()?.map(|secret| secret.key),
+        suites: suites?,
         routes: routes?,
     })
 }

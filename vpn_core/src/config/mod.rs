@@ -15,6 +15,7 @@ mod names;
 mod new_files;
 mod overlap;
 mod peer;
+mod suite;
 mod table;
 mod wireguard_file;
 mod write;

@@ -19,6 +19,8 @@ use toml::{
 pub(super) struct Source<'t> {
     pub(super) file: &'t Path,
     text: &'t str,
+    /// Where each line begins, in bytes: found once, because every peer asks for several positions.
+    lines: Vec<usize>,
     /// Only its owner can read it, so it may hold secrets.
     pub(super) private: bool,
     pub(super) faults: Vec<Fault>,
@@ -44,7 +46,8 @@ pub(super) struct Value<'t> {
 
 impl<'t> Source<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str, private: bool) -> Self {
-        Self { file, text, private, faults: Vec::new(), warnings: Vec::new() }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file, text, lines, private, faults: Vec::new(), warnings: Vec::new() }
     }
 
     /// Takes in what the parser said; its own rendering is not used because it quotes the line.
@@ -66,9 +69,9 @@ impl<'t> Source<'t> {
     }
 
     pub(super) fn position(&self, span: &Range<usize>) -> Position {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let at = span.start.min(self.text.len());
+        let line = self.lines.partition_point(|begin| *begin <= at); // The first begins at 0: at least 1.
+        let column = self.text.get(self.lines[line - 1]..at).unwrap_or_default().chars().count() + 1;
         Position { line, column }
     }
 
@@ -287,5 +290,9 @@ mod tests {
         assert_eq!(source.position(&(0..1)), Position { line: 1, column: 1 });
         let at = text.find("= 2").expect("is there");
         assert_eq!(source.position(&(at..at + 1)), Position { line: 3, column: 4 });
+        let end = text.len();
+        for (at, line, column) in [(5, 1, 6), (6, 2, 1), (end - 1, 3, 7), (end, 4, 1), (end + 9, 4, 1)] {
+            assert_eq!(source.position(&(at..at)), Position { line, column }, "byte {at}");
+        }
     }
 }

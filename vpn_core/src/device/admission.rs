@@ -76,6 +76,16 @@ impl Admission {
         if !busy && self.takes_free(now) {
             return Verdict::Answer;
         }
+        self.admit_doubtful(from, has_cookie, now)
+    }
+
+    /// Decides on a message from `from` as under load.
+    pub(super) fn admit_doubtful(
+        &mut self,
+        from: SocketAddr,
+        has_cookie: impl FnOnce() -> bool,
+        now: Instant,
+    ) -> Verdict {
         if !has_cookie() {
             return Verdict::DemandCookie;
         }

@@ -56,7 +56,7 @@ pub struct Device {
     pub(super) hybrid: Option<LocalNode>,
     pub(super) gate: Option<Arc<InitGate>>,
     pub(super) wireguard: Option<Arc<LocalKey>>,
-    /// The time since the Unix epoch at an instant: the clock is looked at once, so it never goes back.
+    /// The time since the Unix epoch at an instant. Never goes back, whatever the wall clock does.
     clock: (Instant, Duration),
     rekey_after: Duration,
     local: HashSet<IpAddr>,
@@ -183,6 +183,15 @@ impl Device {
         }
     }
 
+    /// The wall clock stands at `unix_time`, a time since the Unix epoch. One that was set forward is followed, as after
+    /// a start before the time was known: peers refuse initiations from before those that they have seen. One that was
+    /// set back is not.
+    pub fn note_unix_time(&mut self, unix_time: Duration, now: Instant) {
+        if unix_time > self.clock.1 + now.saturating_duration_since(self.clock.0) {
+            self.clock = (now, unix_time);
+        }
+    }
+
     /// Control is behind by `waiting` inits: a sign of load (protocol.md 5.3).
     pub fn note_backlog(&mut self, waiting: usize, now: Instant) {
         self.admission.note_backlog(waiting, now);
@@ -282,16 +291,6 @@ impl Device {
         if let Some(id) = self.by_key.get(key).copied() {
             self.with_tunnel(id, now, |tunnel, cx| tunnel.move_endpoint(endpoint, cx));
         }
-    }
-
-    /// Ends every session and handshake, as when the tunnel interface is set down.
-    pub fn disconnect(&mut self, now: Instant) {
-        self.for_all(now, |tunnel, _cx| tunnel.disconnect());
-    }
-
-    /// Connects the peers that are to be connected without waiting for a packet, as when the interface is set up.
-    pub fn connect(&mut self, now: Instant) {
-        self.for_all(now, Tunnel::start);
     }
 
     /// This host's own addresses or routes changed: every live path is probed at once.

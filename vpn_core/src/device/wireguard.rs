@@ -11,6 +11,7 @@ use crate::{
     tunnel::{IndexUse, Transmit},
     wire::wireguard::{CookieReply, Initiation, Response},
 };
+use rand_core::CryptoRng;
 use std::time::Instant;
 use zerocopy::IntoBytes as _;
 
@@ -22,23 +23,17 @@ impl Device {
         now: Instant,
     ) -> Result<(), DropReason> {
         self.rotate_cookies(now);
-        let local = self.wireguard.as_ref().ok_or(DropReason::Malformed)?;
+        let local = self.wireguard.clone().ok_or(DropReason::Malformed)?;
         if !local.verifies_mac1(initiation.as_bytes()) {
             return Err(DropReason::BadMac);
         }
         let cookies = self.cookies.cookies_of(from.remote);
         let has_cookie = || verifies_mac2(initiation.as_bytes(), &cookies);
-        match self.admission.admit(from.remote, has_cookie, self.half_open.len(), now) {
-            Verdict::Answer => {}
-            Verdict::DemandCookie => {
-                let [cookie, _] = cookies;
-                let reply = local.cookie_reply(initiation.sender, &initiation.mac1, cookie, &mut *self.rng);
-                self.outbox.push_back(Transmit { endpoint: from, datagram: reply.as_bytes().to_vec() });
-                return Err(DropReason::CookieDemanded);
-            }
-            Verdict::RateLimited => return Err(DropReason::RateLimited),
-        }
-        let received = read_initiation(local, initiation)?;
+        let verdict = self.admission.admit(from.remote, has_cookie, self.half_open.len(), now);
+        self.obey(verdict, from, |rng| {
+            local.cookie_reply(initiation.sender, &initiation.mac1, cookies[0], rng)
+        })?;
+        let received = read_initiation(&local, initiation)?;
         let peer = self.by_key.get(&PeerKey::Wireguard(received.initiator())).copied();
         self.with_tunnel(peer.ok_or(DropReason::UnknownPeer)?, now, |tunnel, cx| {
             tunnel.handle_wireguard_initiation(received, from, cx)
@@ -53,16 +48,43 @@ impl Device {
         from: Endpoint,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let local = self.wireguard.as_ref().ok_or(DropReason::Malformed)?;
+        self.rotate_cookies(now);
+        let local = self.wireguard.clone().ok_or(DropReason::Malformed)?;
         if !local.verifies_mac1(response.as_bytes()) {
             return Err(DropReason::BadMac);
         }
         let Some(IndexUse::Initiation(id)) = self.table.get(response.receiver) else {
             return Err(DropReason::UnknownIndex);
         };
+        if self.peers.get(&id).is_some_and(|peer| peer.tunnel.doubts_responses()) {
+            let cookies = self.cookies.cookies_of(from.remote);
+            let has_cookie = || verifies_mac2(response.as_bytes(), &cookies);
+            let verdict = self.admission.admit_doubtful(from.remote, has_cookie, now);
+            self.obey(verdict, from, |rng| {
+                local.cookie_reply(response.sender, &response.mac1, cookies[0], rng)
+            })?;
+        }
         self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_wireguard_response(response, from, cx))
             .unwrap_or(Err(HandshakeError::UnknownIndex))
             .map_err(DropReason::from)
+    }
+
+    /// Does what admission control decided about a message from `from`.
+    fn obey(
+        &mut self,
+        verdict: Verdict,
+        from: Endpoint,
+        cookie_reply: impl FnOnce(&mut dyn CryptoRng) -> CookieReply,
+    ) -> Result<(), DropReason> {
+        match verdict {
+            Verdict::Answer => Ok(()),
+            Verdict::RateLimited => Err(DropReason::RateLimited),
+            Verdict::DemandCookie => {
+                let reply = cookie_reply(&mut *self.rng);
+                self.outbox.push_back(Transmit { endpoint: from, datagram: reply.as_bytes().to_vec() });
+                Err(DropReason::CookieDemanded)
+            }
+        }
     }
 
     /// A cookie reply answers an initiation of ours, or a response: an initiator may be under load as well.
@@ -71,11 +93,8 @@ impl Device {
         reply: &CookieReply,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let id = match self.table.get(reply.receiver) {
-            Some(IndexUse::Initiation(id)) => id,
-            Some(IndexUse::Session(_, plane)) => plane.id(),
-            Some(IndexUse::HalfOpen) | None => return Err(DropReason::UnknownIndex),
-        };
+        let index = self.table.get(reply.receiver);
+        let id = index.and_then(|index| index.cookie_replier()).ok_or(DropReason::UnknownIndex)?;
         self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_wireguard_cookie_reply(reply, cx))
             .unwrap_or(Err(HandshakeError::UnknownIndex))
             .map_err(DropReason::from)

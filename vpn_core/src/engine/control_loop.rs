@@ -1,9 +1,12 @@
 //! The control thread: the one owner of the [`Device`].
 
 use super::{Notice, NoticeSink, Shared, downlink::Delivery, mailbox::Mailbox};
-use crate::{base::DropReason, device::Device};
+use crate::{
+    base::{DropReason, since_unix_epoch},
+    device::Device,
+};
 use arc_swap::ArcSwap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Serves `device` until `mailbox` says stop. Its own datagrams go through the queue in `outward`, looked up in each
 /// round: its socket may be replaced.
@@ -16,6 +19,7 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
             return;
         }
         let now = Instant::now();
+        device.note_unix_time(since_unix_epoch(SystemTime::now()), now);
         for command in mail.commands {
             command(&mut device, now);
         }

@@ -67,8 +67,9 @@ impl TunWriter {
         self.write_to(tun.format(), tun.offloads(), arena, packets, &mut |slices| tun.write_frame(slices))
     }
 
-    /// [`Self::write_packets`] on anything that takes frames.
-    pub(super) fn write_to(
+    /// Writes as `write_packets` does, to anything that takes frames: `sink` gets all slices of one at once and returns the
+    /// bytes that it took.
+    pub fn write_to(
         &mut self,
         format: FrameFormat,
         offloads: Offloads,

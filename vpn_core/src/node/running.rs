@@ -8,14 +8,15 @@ use super::{
 };
 use crate::{
     asymmetric::X25519SecretKey,
-    base::{PeerId, SecretBytes},
+    base::{PeerId, SecretBytes, since_unix_epoch},
     config::{Config, ConfigError, PeerConfig, Role},
     control::{ControlServer, Handler, Status},
     device::{Device, DeviceSettings, Forwarding},
-    engine::{Engine, Notice, NoticeSink, supported_suites},
+    engine::{Engine, Notice, NoticeSink},
     handshake::{PeerKey, hybrid::LocalNode},
     routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
+    symmetric::NULL_CIPHER,
     tunnel::{Event, PeerSettings, Unanswered},
     wire::hybrid::ParametersBytes,
 };
@@ -78,6 +79,9 @@ impl<'a> Running<'a> {
                 return Err(error);
             }
         };
+        if NULL_CIPHER {
+            tracing::error!("this build does NOT ENCRYPT: it is for measuring only");
+        }
         let interface = &config.interface;
         tracing::info!(
             interface = %interface.name,
@@ -369,11 +373,11 @@ fn start_engine(
         hybrid: Some(LocalNode {
             identity: interface.identity.share(),
             network_keys: interface.network_key.iter().map(SecretBytes::duplicate).collect(),
-            suites: supported_suites(),
+            suites: interface.suites,
             parameters: ParametersBytes { mtu: interface.mtu.into(), ..ParametersBytes::default() },
         }),
         wireguard: interface.wireguard_key.as_ref().map(X25519SecretKey::new),
-        unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        unix_time: since_unix_epoch(SystemTime::now()),
         mtu: interface.mtu,
         rekey_after: REKEY_AFTER_TIME,
         local: interface.addresses.iter().map(IpNet::addr).collect(),
@@ -451,6 +455,7 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("listen", a.listen != b.listen),
         ("addresses", a.addresses != b.addresses),
         ("mtu", a.mtu != b.mtu),
+        ("suite", a.suites != b.suites),
         ("routes", a.routes != b.routes),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
         ("wireguard_key", !same_wireguard_key),

@@ -81,6 +81,13 @@ impl Keypair {
             run.frames.drain(..).for_each(|_| refused(DropReason::Expired));
             return;
         }
+        run.frames.retain(|frame| {
+            let may_be_used = self.may_be_used(frame.counter);
+            if !may_be_used {
+                refused(DropReason::Expired);
+            }
+            may_be_used
+        });
         run.verdicts.clear();
         run.verdicts.resize(run.frames.len(), Err(AeadError));
         self.opening().open_batch(arena, &run.frames, &mut run.verdicts);
@@ -94,3 +101,52 @@ impl Keypair {
 }
 
 const _: () = assert!(OVERHEAD == HEADER_SIZE + crate::symmetric::TAG_SIZE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::SecretBytes,
+        session::keypair::{reject_after_messages, tests::responders},
+        symmetric::{AeadKey, Suite},
+        wire::transport::TYPE_TRANSPORT,
+    };
+
+    /// A message with an empty payload, to the responder of [`responders`].
+    fn message(key: &AeadKey, counter: u64) -> [u8; OVERHEAD] {
+        let mut frame = [0; OVERHEAD];
+        frame[..4].copy_from_slice(&TYPE_TRANSPORT);
+        frame[8..HEADER_SIZE].copy_from_slice(&counter.to_le_bytes());
+        frame[HEADER_SIZE..].copy_from_slice(&key.seal_in_place(counter, &[], &mut []));
+        frame
+    }
+
+    #[test]
+    fn each_message_of_a_run_is_judged_by_itself() {
+        let now = Instant::now();
+        for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+            let (keypair, key) = (responders(suite, now), AeadKey::new(suite, &SecretBytes::new([2; 32])));
+            let limit = reject_after_messages(suite);
+            // Those that no sender may use lie between good ones; one is forged.
+            let counters = [0, limit, 1, 2, limit - 1, u64::MAX, 3];
+            let mut arena: Vec<u8> = counters.iter().flat_map(|counter| message(&key, *counter)).collect();
+            arena[3 * OVERHEAD + HEADER_SIZE] ^= 1;
+            let mut run = Unopened::default();
+            for index in 0..counters.len() {
+                run.push(&arena, index * OVERHEAD..(index + 1) * OVERHEAD).expect("a transport message");
+            }
+            let (mut opened, mut refused) = (Vec::new(), Vec::new());
+            keypair.open_all(
+                &mut arena,
+                &mut run,
+                now,
+                |counter, _| opened.push(counter),
+                |r| refused.push(r),
+            );
+            assert_eq!(opened, [0, 1, limit - 1, 3]);
+            refused.sort_by_key(|reason| *reason as usize);
+            assert_eq!(refused, [DropReason::BadTag, DropReason::Expired, DropReason::Expired]);
+            keypair.open_all(&mut arena, &mut run, now, |_, _| panic!("emptied"), |_| panic!("emptied"));
+        }
+    }
+}

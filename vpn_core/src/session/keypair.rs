@@ -34,8 +34,8 @@ pub const fn rekey_after_messages(suite: Suite) -> u64 {
     }
 }
 
-/// Messages after which a keypair seals no more.
-const fn reject_after_messages(suite: Suite) -> u64 {
+/// Messages after which a keypair neither seals nor opens any more.
+pub(super) const fn reject_after_messages(suite: Suite) -> u64 {
     match suite {
         Suite::ChaCha20Poly1305 => u64::MAX - REPLAY_MARGIN,
         Suite::Aes256Gcm => (1 << 32) + (1 << 28),
@@ -188,6 +188,11 @@ impl Keypair {
         &self.opening
     }
 
+    /// Whether a sender may have used `counter`.
+    pub(super) const fn may_be_used(&self, counter: u64) -> bool {
+        counter < reject_after_messages(self.suite)
+    }
+
     /// Whether several packets at a time are sealed faster than one by one.
     pub(super) const fn has_batch_kernel(&self) -> bool {
         self.sealing.has_batch_kernel()
@@ -226,11 +231,11 @@ impl Keypair {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{base::SecretBytes, handshake::Protocol, wire::hybrid::ParametersBytes};
 
-    fn responders(suite: Suite, now: Instant) -> Keypair {
+    pub(in super::super) fn responders(suite: Suite, now: Instant) -> Keypair {
         let agreement = Agreement {
             protocol: Protocol::Hybrid,
             role: Role::Responder,

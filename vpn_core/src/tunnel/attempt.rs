@@ -97,6 +97,11 @@ impl Attempt {
         matches!(&self.phase, Phase::AwaitResponse { state: Initiation::Wireguard(_), lease, .. } if lease.index() == index)
     }
 
+    /// Whether responses to this WireGuard initiation are being forged.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(&self.phase, Phase::AwaitResponse { state: Initiation::Wireguard(state), .. } if state.is_doubtful())
+    }
+
     pub(super) fn next_timeout(&self) -> Instant {
         match &self.phase {
             Phase::AwaitResponse { retry_at, .. } => *retry_at,

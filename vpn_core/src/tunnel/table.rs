@@ -3,6 +3,7 @@
 use super::PeerPlane;
 use crate::{
     base::{PeerId, ReceiverIndex},
+    handshake::Protocol,
     session::Keypair,
 };
 use rand_core::CryptoRng;
@@ -20,6 +21,21 @@ pub enum IndexUse {
     Initiation(PeerId),
     /// A session: all that the packet path needs.
     Session(Arc<Keypair>, Arc<PeerPlane>),
+}
+
+impl IndexUse {
+    /// The peer that a WireGuard cookie reply to this index would be by: of an initiation of ours, or of a response whose
+    /// session nobody has used yet. The index of one in use can be read from every packet, and is no proof of anything.
+    pub fn cookie_replier(&self) -> Option<PeerId> {
+        match self {
+            Self::Initiation(peer) => Some(*peer),
+            Self::Session(keypair, peer) => {
+                let may_come = keypair.protocol() == Protocol::Wireguard && !keypair.is_confirmed();
+                may_come.then(|| peer.id())
+            }
+            Self::HalfOpen => None,
+        }
+    }
 }
 
 /// The indices in use. The packet path takes the read lock once a run of datagrams; control writes

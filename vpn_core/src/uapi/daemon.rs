@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     asymmetric::{X25519PublicKey, X25519SecretKey},
-    base::SecretBytes,
+    base::{SecretBytes, since_unix_epoch},
     device::{Device, DeviceSettings, Forwarding, PeerStatus},
     engine::{Engine, Notice, NoticeSink, Queue},
     handshake::PeerKey,
@@ -156,7 +156,7 @@ impl Daemon {
         let settings = DeviceSettings {
             hybrid: None,
             wireguard: None,
-            unix_time: unix_time(SystemTime::now()),
+            unix_time: since_unix_epoch(SystemTime::now()),
             mtu: DEFAULT_MTU,
             rekey_after: options.rekey_after,
             local: HashSet::new(),
@@ -352,8 +352,10 @@ impl HandshakeTimes {
     fn of(&mut self, status: &PeerStatus) -> Option<Duration> {
         let at = status.last_handshake?;
         let known = self.0.get(&status.key).filter(|(known, _)| *known == at);
-        let time = known
-            .map_or_else(|| unix_time(SystemTime::now()).saturating_sub(at.elapsed()), |(_, time)| *time);
+        let time = known.map_or_else(
+            || since_unix_epoch(SystemTime::now()).saturating_sub(at.elapsed()),
+            |(_, time)| *time,
+        );
         self.0.insert(status.key, (at, time));
         Some(time)
     }
@@ -366,10 +368,6 @@ impl HandshakeTimes {
 /// Both families, where the kernel has both.
 fn any_address(port: u16) -> SocketAddr {
     SocketAddr::from(([0_u16; 8], port))
-}
-
-fn unix_time(now: SystemTime) -> Duration {
-    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn refused(port: u16, error: UdpError) -> UapiError {

@@ -8,12 +8,12 @@ use nix::{
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
 };
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{DirBuilderExt as _, MetadataExt as _},
+            fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
             net::UnixStream as BlockingStream,
         },
     },
@@ -91,7 +91,7 @@ impl UapiServer {
         let system = |source| UapiBindError::System { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(system)?;
         // Decides between two that start at once. Other implementations do not look at it.
-        let _lock = lock(folder).map_err(system)?;
+        let _lock = lock(&path).map_err(system)?;
         if BlockingStream::connect(&path).is_ok() {
             return Err(UapiBindError::InUse(path));
         }
@@ -158,15 +158,17 @@ impl UapiServer {
 
 impl Drop for UapiServer {
     fn drop(&mut self) {
-        let _lock = self.path.parent().map(lock);
+        let _lock = lock(&self.path);
         if self.is_ours() {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn lock(folder: &Path) -> io::Result<File> {
-    let file = File::open(folder)?;
+/// Locks a file beside `socket`. Not the folder: whoever may look into that could lock it, and hold us up for ever.
+fn lock(socket: &Path) -> io::Result<File> {
+    let path = socket.with_extension("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     file.lock()?;
     Ok(file)
 }

@@ -143,11 +143,23 @@ fn both_ends_agree_again_after_one_changed_its_key() {
     let changed = local_key([9; 32]);
     world.initiator.remote = RemoteKey::new(&world.initiator.local, changed.public_key());
     let peer = RemoteKey::new(&world.responder.local, world.initiator.local.public_key());
-    world.responder.remote = peer.rekeyed(&changed);
+    world.responder.remote = peer.rekeyed(Some(&changed));
     world.responder.local = changed;
     let (state, initiation) = world.start();
     let (response, theirs) = world.answer(&initiation).expect("genuine");
     assert_same_keys(&world.read(state, &response).expect("genuine"), &theirs);
+}
+
+#[test]
+fn nothing_of_a_key_that_was_taken_away_authenticates_anybody() {
+    let mut world = World::new();
+    let (_, initiation) = world.start();
+    let peer = world.responder.remote;
+    world.responder.remote = peer.rekeyed(None);
+    assert_eq!(world.answer(&initiation).expect_err("no key"), HandshakeError::BadKey);
+    let peer = world.responder.remote;
+    world.responder.remote = peer.rekeyed(Some(&world.responder.local));
+    world.answer(&initiation).expect("genuine");
 }
 
 // ---- timestamps ----
@@ -173,7 +185,7 @@ fn initiation_is_refused_as_replayed_after_our_key_changed_and_came_back() {
     world.answer(&initiation).expect("genuine");
     world.advance(Duration::from_secs(100));
     let peer = world.responder.remote;
-    world.responder.remote = peer.rekeyed(&local_key([9; 32])).rekeyed(&world.responder.local);
+    world.responder.remote = peer.rekeyed(Some(&local_key([9; 32]))).rekeyed(Some(&world.responder.local));
     assert_eq!(
         read_initiation(&world.responder.local, &initiation)
             .expect("genuine")

@@ -15,19 +15,23 @@ use crate::{
 use rand_core::CryptoRng;
 use std::time::Instant;
 
+/// Responses that may fail before the next ones have to come with a cookie.
+const MAX_FAILURES: u8 = 16;
+
 /// A handshake that waits for its response.
 #[derive(Debug)]
 pub struct Initiation {
     transcript: Transcript,
     ephemeral: X25519SecretKey,
     sender: ReceiverIndex,
+    failures: u8,
 }
 
 /// A response that was refused; the handshake goes on.
 ///
-/// There is no limit on failures, unlike in the hybrid handshake: anybody who knows our public key and sees an
-/// initiation go by can make a response that costs two agreements to refuse, so a limit would let such an injector end
-/// every handshake. The work is bounded by the time until the genuine response arrives, and by admission control.
+/// Failures do not end the handshake, unlike in the hybrid one: anybody who knows our public key and sees an initiation
+/// go by can make a response that costs two agreements to refuse, and could so end every handshake. The work is bounded
+/// by [`Initiation::is_doubtful`].
 #[derive(Debug)]
 pub struct Rejected {
     /// The handshake, to be kept for the genuine response.
@@ -70,12 +74,18 @@ impl Initiation {
         let (sealed_static, payload) = (&mut message.sealed_static, &mut message.sealed_timestamp);
         write_first(&mut transcript, &keys, &ephemeral, sealed_static, payload)?;
         remote.write_macs(&mut *message, now);
-        Ok((Self { transcript, ephemeral, sender }, message))
+        Ok((Self { transcript, ephemeral, sender, failures: 0 }, message))
     }
 
     /// The index under which the response is expected.
     pub const fn sender(&self) -> ReceiverIndex {
         self.sender
+    }
+
+    /// Whether so many responses have failed that somebody seems to forge them: the caller then asks for a cookie
+    /// before it reads another.
+    pub const fn is_doubtful(&self) -> bool {
+        self.failures >= MAX_FAILURES
     }
 
     /// Reads the response; `local` is the key that the handshake began with. Mac1 (and mac2 under load) were verified
@@ -89,7 +99,10 @@ impl Initiation {
         local: &LocalKey,
         preshared_key: &PresharedKey,
     ) -> Result<Agreement, Rejected> {
-        self.agree(response, local, preshared_key).map_err(|error| Rejected { state: Box::new(self), error })
+        self.agree(response, local, preshared_key).map_err(|error| {
+            let failures = self.failures.saturating_add(1);
+            Rejected { state: Box::new(Self { failures, ..self }), error }
+        })
     }
 
     fn agree(

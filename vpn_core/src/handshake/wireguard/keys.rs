@@ -74,7 +74,8 @@ impl LocalKey {
 #[derive(Debug)]
 pub struct RemoteKey {
     public: X25519PublicKey,
-    /// The agreement of both static keys, the same in each handshake; `None` if the peer's key is of small order.
+    /// The agreement of both static keys, the same in each handshake; `None` if the peer's key is of small order, or
+    /// while we have none.
     static_shared: Option<SecretBytes<32>>,
     mac1_key: SecretBytes<32>,
     cookie_reply_key: SecretBytes<32>,
@@ -107,11 +108,13 @@ impl RemoteKey {
         }
     }
 
-    /// The same peer after our own key changed to `local`. What was seen of the peer stays, above all its newest
-    /// timestamp: initiations to the old key cannot be replayed to the new one, but those to a key that comes back can.
+    /// The same peer after our own key changed to `local`, or was taken away: of the old one nothing is left, and without
+    /// one every handshake fails. What was seen of the peer stays, above all its newest timestamp: initiations to the old
+    /// key cannot be replayed to the new one, but those to a key that comes back can.
     #[must_use]
-    pub fn rekeyed(self, local: &LocalKey) -> Self {
-        Self { static_shared: local.secret.agree(&self.public).ok(), ..self }
+    pub fn rekeyed(self, local: Option<&LocalKey>) -> Self {
+        let static_shared = local.and_then(|local| local.secret.agree(&self.public).ok());
+        Self { static_shared, ..self }
     }
 
     /// The peer's public key.

@@ -2,7 +2,7 @@
 //! usable with the response, a responder's with the first packet that arrives on it.
 
 use crate::{
-    base::{Endpoint, ReceiverIndex},
+    base::{DropReason, Endpoint, ReceiverIndex},
     handshake::{
         HandshakeError, PeerKey,
         wireguard::{self, ReceivedInitiation, Rejected, RemoteKey, Tai64n},
@@ -53,6 +53,11 @@ impl Tunnel {
         self.plane.count_received(size_of::<messages::Initiation>());
         self.send_handshake(from, response.as_bytes().to_vec(), cx);
         Ok(())
+    }
+
+    /// Whether a response to our initiation is to be read only with a cookie, because somebody forges them.
+    pub fn doubts_responses(&self) -> bool {
+        self.attempt.as_ref().is_some_and(Attempt::is_doubtful)
     }
 
     /// A response to our initiation: the session serves at once, and what is sent on it confirms it to the peer.
@@ -121,10 +126,12 @@ impl Tunnel {
     pub fn handle_wireguard_key(&mut self, cx: &mut Context<'_>) {
         let PeerKey::Wireguard(_) = self.settings.key else { return };
         self.disconnect();
-        self.wireguard = match (self.wireguard.take(), cx.wireguard) {
-            (Some(remote), Some(local)) => Some(Box::new(remote.rekeyed(local))),
-            (remote, _) => remote,
-        };
+        if cx.wireguard.is_none() {
+            // What waits now would be sent stale when there is a key again.
+            let dropped = self.staging.clear(cx.staging);
+            cx.drops.count_many(DropReason::Staging, dropped);
+        }
+        self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.rekeyed(cx.wireguard)));
         self.start(cx);
     }
 }
