@@ -134,7 +134,7 @@ fn a_request_that_breaks_off_is_not_carried_out() {
 fn a_client_that_is_slow_or_silent_holds_up_nobody() {
     with_device(|path| {
         let mut silent: Vec<UnixStream> =
-            (0..20).map(|_| UnixStream::connect(path).expect("connected")).collect();
+            (0..300).map(|_| UnixStream::connect(path).expect("connected")).collect();
         silent[0].write_all(b"set=1\nlisten_por").expect("taken");
         let begun = Instant::now();
         assert_eq!(talk(path, b"get=1\n\n"), "errno=0\n\n");
@@ -158,10 +158,12 @@ async fn a_dead_socket_is_replaced_and_a_live_one_is_refused() {
     assert_eq!(mode & 0o777, 0o600);
     assert!(matches!(UapiServer::bind(&folder, "wg0"), Err(UapiBindError::InUse(_))));
     assert!(server.path().exists(), "refusing leaves it alone");
-    let mut names: Vec<_> =
-        fs::read_dir(&folder).expect("readable").flatten().map(|entry| entry.file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["wg0.lock", "wg0.sock"], "wg looks at what ends in .sock");
+    let names = |folder| -> Vec<_> {
+        fs::read_dir(folder).expect("readable").flatten().map(|entry| entry.file_name()).collect()
+    };
+    assert_eq!(names(&folder), ["wg0.sock"], "no lock is left beside it");
+    drop(server);
+    assert!(names(&folder).is_empty());
 }
 
 #[tokio::test]
@@ -196,6 +198,30 @@ fn whoever_may_only_look_into_the_folder_cannot_hold_up_a_start_or_a_stop() {
         done.send(()).expect("the test waits");
     });
     ended.recv_timeout(Duration::from_secs(10)).expect("bound and stopped at once");
-    let mode = fs::metadata(folder.path().join("wg0.lock")).expect("there").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "the lock itself is its owner's");
+}
+
+#[test]
+fn of_many_that_start_at_once_one_gets_the_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_owned();
+    let start = std::sync::Barrier::new(8);
+    let winners = std::thread::scope(|scope| {
+        let contenders: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .expect("a runtime");
+                    start.wait();
+                    let server = runtime.block_on(async { UapiServer::bind(&path, "wg0") });
+                    start.wait(); // Nobody stops before all have tried.
+                    server.is_ok()
+                })
+            })
+            .collect();
+        contenders.into_iter().map(|thread| thread.join().expect("no panic")).filter(|won| *won).count()
+    });
+    assert_eq!(winners, 1);
+    assert_eq!(fs::read_dir(&path).expect("readable").count(), 0);
 }

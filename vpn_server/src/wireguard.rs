@@ -1,8 +1,9 @@
 //! `wireguard`: a userspace WireGuard interface, started as wireguard-go is.
 
-use clap::{Args, builder::BoolishValueParser};
+use clap::{Args, builder::FalseyValueParser};
 use std::{
     ffi::OsString,
+    num::ParseIntError,
     os::fd::RawFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -49,11 +50,11 @@ pub(crate) struct WireguardArgs {
     #[arg(value_name = "IFNAME")]
     interface: InterfaceName,
     /// Stay in the foreground and log to the standard error
-    #[arg(short, long, env = "WG_PROCESS_FOREGROUND", value_parser = BoolishValueParser::new())]
+    #[arg(short, long, env = "WG_PROCESS_FOREGROUND", value_parser = FalseyValueParser::new())]
     foreground: bool,
     /// File descriptor of a TUN device to use
-    #[arg(long, env = "WG_TUN_FD", value_name = "N", hide = true)]
-    tun_fd: Option<RawFd>,
+    #[arg(long, env = "WG_TUN_FD", value_name = "N", hide = true, value_parser = parse_descriptor)]
+    tun_fd: Option<TunDescriptor>,
     /// How much to log
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", hide = true)]
     level: Option<String>,
@@ -65,6 +66,10 @@ pub(crate) struct WireguardArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=REKEY_AFTER_SECONDS))]
     rekey_after: u64,
 }
+
+/// What `WG_TUN_FD` says; empty, it says nothing, as to wireguard-go.
+#[derive(Clone, Copy, Debug)]
+struct TunDescriptor(Option<RawFd>);
 
 impl WireguardArgs {
     /// What `LOG_LEVEL` asks for, in the words of wireguard-go.
@@ -80,6 +85,14 @@ impl WireguardArgs {
     /// In the background there is a log only where somebody asked for it.
     fn logs_in_background(&self) -> bool {
         self.level.as_deref().is_some_and(|level| !level.is_empty() && level != "silent")
+    }
+}
+
+fn parse_descriptor(text: &str) -> Result<TunDescriptor, ParseIntError> {
+    if text.is_empty() {
+        Ok(TunDescriptor(None))
+    } else {
+        text.parse().map(|number| TunDescriptor(Some(number)))
     }
 }
 
@@ -111,7 +124,7 @@ pub(crate) fn run(args: &WireguardArgs) -> anyhow::Result<()> {
     }
     let options = DaemonOptions {
         interface: args.interface.clone(),
-        tun: args.tun_fd,
+        tun: args.tun_fd.and_then(|descriptor| descriptor.0),
         folder: args.socket_dir.clone(),
         rekey_after: Duration::from_secs(args.rekey_after),
     };

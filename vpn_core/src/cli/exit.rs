@@ -39,6 +39,7 @@ pub struct NotPermitted(pub String);
 
 /// Runs a program's commands and tells the shell how it went. Errors are printed with their causes.
 pub fn run(commands: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    forbid_core_dumps();
     let status = match commands() {
         Ok(()) => ExitStatus::Done,
         Err(error) => {
@@ -51,6 +52,13 @@ pub fn run(commands: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         }
     };
     ExitCode::from(status as u8)
+}
+
+/// A core dump would hold every key, and a release build aborts on a panic. Nobody but root attaches a debugger either.
+fn forbid_core_dumps() {
+    // Keys are as safe without it as in any other program.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// The error and its causes, each once: some errors name their cause themselves.
@@ -101,6 +109,17 @@ mod tests {
         let error =
             anyhow::Error::from(cause).context("cannot write x: disk full").context("the key is not kept");
         assert_eq!(with_causes(&error), "the key is not kept: cannot write x: disk full");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn commands_run_in_a_process_that_leaves_no_core_dump() {
+        assert!(nix::sys::prctl::get_dumpable().expect("asked"));
+        run(|| {
+            assert!(!nix::sys::prctl::get_dumpable()?);
+            Ok(())
+        });
+        assert!(!nix::sys::prctl::get_dumpable().expect("asked"), "and stays so");
     }
 
     #[test]

@@ -88,6 +88,14 @@ pub struct GatewayConfig {
     pub endpoint: Option<EndpointName>,
 }
 
+impl GatewayConfig {
+    /// Whether a gateway that runs by one of the two would do nothing else by the other.
+    pub fn runs_like(&self, other: &Self) -> bool {
+        let Self { nat, egress, client_to_client, endpoint: _ } = self;
+        (nat, egress, client_to_client) == (&other.nat, &other.egress, &other.client_to_client)
+    }
+}
+
 pub(super) fn read_interface<'t>(
     source: &mut Source<'t>,
     mut table: Table<'t>,
@@ -267,5 +275,20 @@ fn refuse_kill_switch<'t>(source: &mut Source<'t>, value: Option<Value<'t>>) {
     if source.boolean(&value) == Some(true) {
         let message = "the kill switch is not in this version";
         source.fault(&value.span, Complaint::new(message, "write kill_switch = false"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_runs_alike_wherever_new_clients_are_told_to_find_it() {
+        let gateway =
+            GatewayConfig { nat: true, egress: Egress::Auto, client_to_client: true, endpoint: None };
+        let endpoint = "vpn.example.org:51820".parse().ok();
+        assert!(gateway.runs_like(&GatewayConfig { endpoint, ..gateway.clone() }));
+        assert!(!gateway.runs_like(&GatewayConfig { nat: false, ..gateway.clone() }));
+        assert!(!gateway.runs_like(&GatewayConfig { client_to_client: false, ..gateway.clone() }));
     }
 }

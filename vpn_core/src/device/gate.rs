@@ -1,7 +1,7 @@
 //! The cheap proofs that the packet path asks of a handshake message before it leaves it to control: that its sender
-//! knows our key, or an index of ours. Whoever knows neither costs one hash or one look-up, and pushes out nobody's
-//! handshake from control's queues; whoever only knows our key does not push out those who returned a cookie. Control
-//! checks again what it works on; this is only the first fence.
+//! knows our key, or an index of ours. Whoever knows neither costs a few hashes at the most, or a look-up, and pushes
+//! out nobody's handshake from control's queues; whoever only knows our key does not push out those who returned a
+//! cookie. Control checks again what it works on; this is only the first fence.
 
 use crate::{
     base::{DropReason, Endpoint, ReceiverIndex},

@@ -175,7 +175,10 @@ impl Engine {
         self.outward.store(Arc::new(self.queues[0].clone()));
         // A round of control that began before may still hold the old socket; when this is answered it has ended.
         self.with_device(|_, _| ());
-        self.start_packet_threads()
+        self.start_packet_threads().inspect_err(|error| {
+            // The old threads are gone: without new ones no packet passes.
+            (self.notices)(Notice::Failed { thread: "packet", error: error.kind().into() });
+        })
     }
 
     /// Marks all packets sent from now on (`SO_MARK`); 0 for no mark. Sockets given to [`Engine::rebind`] later have

@@ -444,6 +444,11 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
     };
     // A first WireGuard key is taken as it comes, by `take_first_wireguard_key`.
     let same_wireguard_key = a.wireguard_key.is_none() || same_secret(&a.wireguard_key, &b.wireguard_key);
+    let same_gateway = match (&old.gateway, &new.gateway) {
+        (None, None) => true,
+        (Some(old), Some(new)) => old.runs_like(new),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
     let changed = [
         ("name", a.name != b.name),
         ("identity", a.identity.public_key() != b.identity.public_key()),
@@ -454,7 +459,7 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("routes", a.routes != b.routes),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
         ("wireguard_key", !same_wireguard_key),
-        ("[gateway]", old.gateway != new.gateway),
+        ("[gateway]", !same_gateway),
     ];
     let changed: Vec<&str> =
         changed.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();

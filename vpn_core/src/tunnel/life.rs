@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{DropReason, Endpoint},
-    handshake::{Agreement, PeerKey, wireguard::RemoteKey},
+    handshake::{Agreement, PeerKey, Role, wireguard::RemoteKey},
     session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
     wire::transport::OVERHEAD,
@@ -143,7 +143,8 @@ impl Tunnel {
             self.last_init = None;
             self.begin_at = None;
             self.attempt = None;
-            self.slots.next = None;
+            // Not what a WireGuard peer has initiated: that one is the peer's to confirm, from whatever path.
+            self.slots.next.take_if(|session| session.keypair.role() == Role::Initiator);
             self.update_sending(cx.now);
             self.want_handshake(cx);
         }

@@ -72,7 +72,7 @@ impl Detached {
 pub fn detach() -> Result<(), DetachError> {
     let mut arguments = env::args_os();
     let own_name = arguments.next().unwrap_or_default();
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(env::current_exe()?)
         .arg0(own_name)
         .args(arguments)
         .env(DETACHED, "1")

@@ -30,8 +30,8 @@ use zeroize::Zeroizing;
 /// Where `wg` looks for the sockets of userspace implementations.
 pub const UAPI_FOLDER: &str = "/var/run/wireguard";
 
-/// Most connections served at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
+/// Most connections served at once; more wait in the kernel's queue. Below the 1,024 descriptors that a process usually has.
+const MAX_CONNECTIONS: usize = 512;
 /// How long a connection may be silent, take for one request, or be slow to take its answer, before it is closed for the
 /// next one's sake.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -165,12 +165,31 @@ impl Drop for UapiServer {
     }
 }
 
+/// A locked file beside a socket, there for as long as it is locked.
+struct Lock {
+    path: PathBuf,
+    /// Keeps it locked.
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Locks a file beside `socket`. Not the folder: whoever may look into that could lock it, and hold us up for ever.
-fn lock(socket: &Path) -> io::Result<File> {
+fn lock(socket: &Path) -> io::Result<Lock> {
     let path = socket.with_extension("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    file.lock()?;
-    Ok(file)
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+        file.lock()?;
+        // Whoever had it before us has removed it: a lock on what has no name keeps nobody out.
+        let metadata = file.metadata()?;
+        if identity(&path).is_ok_and(|identity| identity == (metadata.dev(), metadata.ino())) {
+            return Ok(Lock { path, _file: file });
+        }
+    }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

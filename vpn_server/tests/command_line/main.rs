@@ -282,3 +282,18 @@ fn what_the_wireguard_daemon_cannot_do_is_a_usage_error() {
 fn conf_values(conf: &str) -> BTreeMap<&str, &str> {
     conf.lines().filter_map(|line| line.split_once(" = ")).collect()
 }
+
+#[test]
+fn empty_variables_of_wireguard_go_say_nothing() {
+    let server = Server::new();
+    let said = |descriptor: &str| {
+        let mut command = server.command(&["wireguard", "wg0"]);
+        // The last one is refused, but only after the others have been read.
+        command.envs([("WG_PROCESS_FOREGROUND", ""), ("WG_TUN_FD", descriptor), ("WG_UAPI_FD", "4")]);
+        let output = command.output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{descriptor}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(said("").contains("WG_UAPI_FD is not supported"), "{}", said(""));
+    assert!(said("three").contains("--tun-fd"), "{}", said("three"));
+}

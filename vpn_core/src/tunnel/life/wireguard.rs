@@ -2,7 +2,7 @@
 //! usable with the response, a responder's with the first packet that arrives on it.
 
 use crate::{
-    base::{Endpoint, ReceiverIndex},
+    base::{DropReason, Endpoint, ReceiverIndex},
     handshake::{
         HandshakeError, PeerKey,
         wireguard::{self, ReceivedInitiation, Rejected, RemoteKey, Tai64n},
@@ -126,6 +126,11 @@ impl Tunnel {
     pub fn handle_wireguard_key(&mut self, cx: &mut Context<'_>) {
         let PeerKey::Wireguard(_) = self.settings.key else { return };
         self.disconnect();
+        if cx.wireguard.is_none() {
+            // What waits now would be sent stale when there is a key again.
+            let dropped = self.staging.clear(cx.staging);
+            cx.drops.count_many(DropReason::Staging, dropped);
+        }
         self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.with_local_key(cx.wireguard)));
         self.start(cx);
     }
