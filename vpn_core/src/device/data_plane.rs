@@ -124,8 +124,8 @@ impl DataPlane {
     }
 
     /// Follows the tunnel interface's MTU, which somebody may change.
-    pub fn set_mtu(&self, mtu: u16) {
-        self.mtu.store(mtu.into(), Relaxed);
+    pub fn set_mtu(&self, mtu: u32) {
+        self.mtu.store(mtu as usize, Relaxed);
     }
 
     pub(super) fn set_routes(&self, routes: Routes) {

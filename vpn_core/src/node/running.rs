@@ -243,8 +243,11 @@ impl<'a> Running<'a> {
         let was_up = Cell::new(true);
         let changed = |link: Option<Link>| {
             // Without the interface the packet threads fail, and say so.
-            let Some(Link { is_up, .. }) = link.filter(|link| link.is_up != was_up.get()) else { return };
-            was_up.set(is_up);
+            let Some(Link { is_up, mtu }) = link else { return };
+            self.engine.plane().set_mtu(mtu);
+            if was_up.replace(is_up) == is_up {
+                return;
+            }
             if !is_up {
                 tracing::warn!(%interface, "set down by somebody: traffic does not take the tunnel until it is up");
                 return;

@@ -227,7 +227,7 @@ impl Daemon {
         let is_up = link.is_none_or(|link| link.is_up);
         let engine = self.engine.borrow();
         if let Some(link) = link {
-            engine.plane().set_mtu(u16::try_from(link.mtu).unwrap_or(u16::MAX));
+            engine.plane().set_mtu(link.mtu);
         }
         if self.is_up.replace(is_up) != is_up {
             tracing::debug!(is_up, "the interface was set up or down");
