@@ -6,7 +6,7 @@ source "$(dirname "$0")/../lab.sh"
 
 start_pair
 introduce theirs ours
-rates=("$FLOOD_RATE" 30000 100000)                       # how much is load is theirs to say, and depends on the machine
+rates=("$FLOOD_RATE" 30000 60000)                        # how much is load is theirs to say, and depends on the machine
 if [[ $PEER == kernel ]]; then rates=(4000); fi          # an emulated processor does not get to anything else with more
 record_wire ours "udp src port $PORT and dst port $PORT"
 was_given_a_cookie() { test "$(count_captured ours "$(message 3 theirs)")" -ge 1; }
