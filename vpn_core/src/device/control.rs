@@ -54,7 +54,7 @@ pub struct DeviceSettings {
 #[expect(missing_debug_implementations, reason = "holds a random generator and every secret of the node")]
 pub struct Device {
     pub(super) hybrid: Option<LocalNode>,
-    pub(super) gate: Option<Arc<InitGate>>,
+    pub(super) init_gate: Option<Arc<InitGate>>,
     pub(super) wireguard: Option<Arc<LocalKey>>,
     /// The time since the Unix epoch at an instant. Never goes back, whatever the wall clock does.
     clock: (Instant, Duration),
@@ -108,13 +108,14 @@ macro_rules! context {
 impl Device {
     /// A device without peers.
     pub fn new(settings: DeviceSettings, mut rng: Box<dyn CryptoRng + Send>, now: Instant) -> Self {
-        let gate = settings.hybrid.as_ref().map(|node| {
+        let init_gate = settings.hybrid.as_ref().map(|node| {
             let network_keys = node.network_keys.iter().map(NetworkKey::duplicate).collect();
             Arc::new(InitGate::new(node.identity.public_key(), network_keys))
         });
         let wireguard = settings.wireguard.map(|key| Arc::new(LocalKey::new(key)));
         let cookies = CookieJar::new(&mut *rng, now);
-        let fence = Gate { hybrid: gate.clone(), wireguard: wireguard.clone(), cookies: cookies.duplicate() };
+        let gate =
+            Gate { hybrid: init_gate.clone(), wireguard: wireguard.clone(), cookies: cookies.duplicate() };
         let table = Arc::new(SessionTable::default());
         let drops = Arc::new(DropCounters::default());
         let routes = Routes {
@@ -123,13 +124,13 @@ impl Device {
             forwarding: settings.forwarding,
         };
         Self {
-            gate,
+            init_gate,
             cookies,
             admission: Admission::new(now),
             plane: Arc::new(DataPlane::new(
                 Arc::clone(&table),
                 routes,
-                fence,
+                gate,
                 Arc::clone(&drops),
                 settings.mtu,
             )),
@@ -170,7 +171,7 @@ impl Device {
     /// Shows the packet path our keys and cookie secrets as they are now.
     fn update_gate(&self) {
         self.plane.set_gate(Gate {
-            hybrid: self.gate.clone(),
+            hybrid: self.init_gate.clone(),
             wireguard: self.wireguard.clone(),
             cookies: self.cookies.duplicate(),
         });

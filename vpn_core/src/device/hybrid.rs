@@ -24,7 +24,9 @@ impl Device {
     ) -> Result<(), DropReason> {
         self.half_open.expire(now);
         self.rotate_cookies(now);
-        let (Some(node), Some(gate)) = (&self.hybrid, &self.gate) else { return Err(DropReason::Malformed) };
+        let (Some(node), Some(gate)) = (&self.hybrid, &self.init_gate) else {
+            return Err(DropReason::Malformed);
+        };
         let cookies = || self.cookies.cookies_of(from.remote);
         let verified = gate.check(init, cookies)?;
         let init_hash = init_hash(init);

@@ -147,7 +147,13 @@ impl Network {
 
     /// Two gateways that know each other's endpoint and connect when there is something to send.
     pub(crate) fn two_sites() -> Self {
+        Self::two_sites_speaking(Protocol::Hybrid)
+    }
+
+    /// The same with the handshake of `protocol`.
+    pub(crate) fn two_sites_speaking(protocol: Protocol) -> Self {
         let mut net = Self::new();
+        net.protocol = protocol;
         for seed in [1, 2] {
             net.add(NodeSettings::new(seed));
         }
