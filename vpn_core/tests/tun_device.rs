@@ -70,7 +70,7 @@ fn reflect(queue: &TunQueue, interrupt: &Interrupt) -> Seen {
     let mut frame = vec![0; MAX_FRAME_SIZE];
     let mut arena = vec![0; 1 << 20];
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    while interrupt.wait_readable(queue, None).expect("poll works") == Wake::Readable {
+    while interrupt.wait_readable(queue, None).expect("poll works") == Wake::Ready {
         let mut used = 0;
         ranges.clear();
         while used + MAX_FRAME_SIZE * 2 < arena.len() {
@@ -233,7 +233,7 @@ fn exchange_over_udp(near: &str, far: &str) {
     let mut found = Vec::new();
     while found.len() < lens.len() {
         let wake = interrupt.wait_readable(&receiver, Some(Duration::from_secs(10))).expect("poll works");
-        assert_eq!(wake, Wake::Readable, "{} datagrams arrived", found.len());
+        assert_eq!(wake, Wake::Ready, "{} datagrams arrived", found.len());
         receiver.recv(&mut batch).expect("sound");
         let (received, arena) = batch.parts_mut();
         for run in received {
@@ -296,7 +296,7 @@ fn a_device_that_is_down_drops_and_a_removed_one_fails() {
     Namespace::ip("link delete vpn0");
     let interrupt = Interrupt::new().expect("descriptors are left");
     let wake = interrupt.wait_readable(queue, Some(Duration::from_secs(10))).expect("poll works");
-    assert_eq!(wake, Wake::Readable, "a wait does not outlive the device");
+    assert_eq!(wake, Wake::Ready, "a wait does not outlive the device");
     assert!(queue.read(&mut [0; 2000]).is_err());
 }
 

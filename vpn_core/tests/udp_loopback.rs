@@ -7,7 +7,7 @@ use netns::Namespace;
 use std::{net::SocketAddr, time::Duration};
 use vpn_core::{
     base::Endpoint,
-    udp::{Interrupt, RecvBatch, SendBatch, SendReport, UdpConfig, UdpError, UdpSocket, Wake},
+    udp::{Interrupt, RecvBatch, SendBatch, SendReport, UdpConfig, UdpError, UdpSocket, Wake, Watch},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ fn receive(socket: &UdpSocket, count: usize) -> (Vec<(Endpoint, Vec<u8>)>, usize
     while found.len() < count {
         assert_eq!(
             interrupt.wait_readable(socket, Some(PATIENCE)).expect("poll works"),
-            Wake::Readable,
+            Wake::Ready,
             "{} of {count} datagrams arrived",
             found.len()
         );
@@ -144,7 +144,7 @@ fn a_local_address_that_is_gone_is_left_out() {
         let mut batch = SendBatch::new(0);
         (0..3).for_each(|index| add(&mut batch, endpoint, &datagram(index, 100)));
         let report = sender.send(&mut batch);
-        assert_eq!(report, SendReport { sent: 3, dropped: 0, stale_sources: 1 });
+        assert_eq!(report, SendReport { sent: 3, stale_sources: 1, ..SendReport::default() });
         assert!(sender.gso(), "not the fault of segmentation");
         receive(&receiver, 3);
         sender.send_to(endpoint, b"control").expect("loopback");
@@ -160,7 +160,7 @@ fn a_datagram_that_cannot_be_sent_does_not_hold_up_the_others() {
     add(&mut batch, to("127.0.0.1", &receiver), &vec![0; 65_600]);
     add(&mut batch, to("2001:db8::1", &receiver), b"no such family here");
     add(&mut batch, to("127.0.0.1", &receiver), b"after");
-    assert_eq!(sender.send(&mut batch), SendReport { sent: 2, dropped: 2, stale_sources: 0 });
+    assert_eq!(sender.send(&mut batch), SendReport { sent: 2, dropped: 2, ..SendReport::default() });
     let (found, _) = receive(&receiver, 2);
     assert_eq!(found[1].1, b"after");
 }
@@ -211,11 +211,79 @@ fn errors_name_the_remedy() {
 }
 
 #[test]
-fn queues_share_a_port_when_asked() {
-    let config = UdpConfig { reuse_port: true, ..UdpConfig::new(address("[::]:0")) };
-    let first = UdpSocket::bind(&config).expect("free");
-    let second = UdpConfig { listen: first.local_addr(), ..config };
-    assert_eq!(UdpSocket::bind(&second).expect("shared").local_addr(), first.local_addr());
+fn sockets_of_a_group_share_a_port_that_nobody_else_may_join() {
+    let group = UdpSocket::bind_group(&UdpConfig::new(address("[::]:0")), 3).expect("a port is free");
+    assert_eq!(group.len(), 3);
+    let shared = group[0].local_addr();
+    assert!(group.iter().all(|socket| socket.local_addr() == shared));
+    for count in [1, 2] {
+        let second = UdpSocket::bind_group(&UdpConfig::new(shared), count).expect_err("taken");
+        assert!(matches!(second, UdpError::AddressInUse { .. }), "{second}");
+    }
+}
+
+#[test]
+fn all_datagrams_of_a_sender_go_to_one_socket_of_a_group_and_senders_are_spread() {
+    let group = UdpSocket::bind_group(&UdpConfig::new(address("127.0.0.1:0")), 4).expect("a port is free");
+    let senders: Vec<_> = (0..64).map(|_| bind("127.0.0.1:0")).collect();
+    for sender in &senders {
+        for _ in 0..3 {
+            sender.send_to(to("127.0.0.1", &group[0]), b"hello").expect("loopback");
+        }
+    }
+    let mut heard = std::collections::HashMap::new();
+    for (index, socket) in group.iter().enumerate() {
+        let mut batch = RecvBatch::new(256 << 10);
+        socket.recv(&mut batch).expect("sound");
+        for received in batch.received() {
+            for _ in received.datagrams() {
+                heard.entry(received.from.remote).or_insert_with(Vec::new).push(index);
+            }
+        }
+    }
+    assert_eq!(heard.len(), senders.len());
+    assert!(heard.values().all(|at| at.len() == 3 && at.iter().all(|index| *index == at[0])), "{heard:?}");
+    let used: std::collections::HashSet<_> = heard.values().map(|at| at[0]).collect();
+    assert!(used.len() > 1, "64 senders on one of four sockets");
+}
+
+#[test]
+fn what_a_full_socket_does_not_take_stays_in_the_batch() {
+    // A receiver's buffer is no limit to a sender, a slow interface is: bytes wait in the sender's buffer until they left.
+    const NAME: &str = "what_a_full_socket_does_not_take_stays_in_the_batch";
+    if Namespace::enter(NAME).is_none() {
+        return;
+    }
+    Namespace::ip("link set lo up");
+    if !Namespace::try_tc("qdisc add dev lo root tbf rate 8mbit burst 40kb limit 10mb") {
+        Namespace::skip(NAME, "this kernel cannot slow an interface down");
+        return;
+    }
+    let receiver = bind("127.0.0.1:0");
+    let small = UdpConfig { send_buffer: 100 << 10, ..UdpConfig::new(address("127.0.0.1:0")) };
+    let sender = UdpSocket::bind(&small).expect("free");
+    let mut batch = SendBatch::new(256 << 10);
+    let count = 4 * 45;
+    for index in 0..count {
+        add(&mut batch, to("127.0.0.1", &receiver), &datagram(index, 1400));
+    }
+    let mut report = sender.send(&mut batch);
+    assert!(report.blocked && report.sent > 0 && report.dropped == 0, "{report:?}");
+    assert_eq!(batch.datagrams(), count - report.sent);
+    let (mut found, interrupt) = (Vec::new(), Interrupt::new().expect("descriptors are left"));
+    while report.blocked {
+        let mut watched = [Watch::new(&sender).for_writing()];
+        assert_eq!(interrupt.wait(&mut watched, Some(PATIENCE)).expect("poll works"), Wake::Ready);
+        assert!(watched[0].is_writable());
+        let sent = report.sent;
+        report = sender.send(&mut batch);
+        report.sent += sent;
+        found.extend(receive(&receiver, 1).0);
+    }
+    assert_eq!((report.sent, report.dropped, batch.is_empty()), (count, 0, true));
+    found.extend(receive(&receiver, count - found.len()).0);
+    let contents: Vec<_> = found.into_iter().map(|(_, content)| content).collect();
+    assert!(contents.iter().eq(&(0..count).map(|index| datagram(index, 1400)).collect::<Vec<_>>()));
 }
 
 #[test]

@@ -13,8 +13,6 @@ pub struct UdpConfig {
     pub listen: SocketAddr,
     /// Mark of all packets sent, for policy routing; needs `CAP_NET_ADMIN`.
     pub fwmark: Option<u32>,
-    /// Several sockets of this user may share the port (one per queue).
-    pub reuse_port: bool,
     /// Size of the kernel's receive buffer, in bytes. Without `CAP_NET_ADMIN` `net.core.rmem_max` limits it.
     pub receive_buffer: usize,
     /// Size of the kernel's send buffer, in bytes. Without `CAP_NET_ADMIN` `net.core.wmem_max` limits it.
@@ -31,7 +29,6 @@ impl UdpConfig {
         Self {
             listen,
             fwmark: None,
-            reuse_port: false,
             receive_buffer: DEFAULT_BUFFER_SIZE,
             send_buffer: DEFAULT_BUFFER_SIZE,
             gso: true,

@@ -26,7 +26,7 @@ mod sys;
 #[cfg(target_os = "linux")]
 pub use config::{UdpConfig, UdpError};
 #[cfg(target_os = "linux")]
-pub use interrupt::{Interrupt, Wake};
+pub use interrupt::{Interrupt, Wake, Watch};
 pub use receive::{MAX_DATAGRAM_RUN, MAX_RECEIVED, Received, RecvBatch, RecvReport};
 pub use send::{MAX_SEGMENTS, MAX_SEND_SIZE, SendBatch, SendReport};
 #[cfg(target_os = "linux")]

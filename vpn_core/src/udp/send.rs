@@ -21,6 +21,8 @@ pub struct SendReport {
     pub dropped: usize,
     /// Runs that left from an address of the kernel's choice because their [`Endpoint::local`] is ours no more.
     pub stale_sources: usize,
+    /// The socket's buffer is full: what was not sent is still in the batch.
+    pub blocked: bool,
 }
 
 /// Datagrams to one endpoint, all but the last `stride` bytes long.
@@ -52,6 +54,8 @@ pub struct SendBatch {
     /// Length of the slot that was handed out last and not committed.
     reserved: usize,
     runs: Vec<Run>,
+    /// How many of the runs were dealt with.
+    done: usize,
 }
 
 impl SendBatch {
@@ -62,6 +66,7 @@ impl SendBatch {
             used: 0,
             reserved: 0,
             runs: Vec::with_capacity(MAX_RUNS),
+            done: 0,
         }
     }
 
@@ -104,12 +109,17 @@ impl SendBatch {
 
     /// Whether nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.done == self.runs.len()
+    }
+
+    /// Bytes of the arena that cannot be handed out before the batch was sent.
+    pub const fn used(&self) -> usize {
+        self.used
     }
 
     /// Number of datagrams that wait to be sent.
     pub fn datagrams(&self) -> usize {
-        self.runs.iter().map(|run| run.count).sum()
+        self.runs[self.done..].iter().map(|run| run.count).sum()
     }
 
     /// Forgets what was not sent.
@@ -117,10 +127,25 @@ impl SendBatch {
         self.used = 0;
         self.reserved = 0;
         self.runs.clear();
+        self.done = 0;
     }
 
-    pub(super) fn runs(&self) -> impl Iterator<Item = (&Run, &[u8])> {
-        self.runs.iter().map(|run| (run, &self.arena[run.range.clone()]))
+    /// The first run of those that wait, as far as it does.
+    pub(super) fn first(&self) -> Option<(&Run, &[u8])> {
+        self.runs.get(self.done).map(|run| (run, &self.arena[run.range.clone()]))
+    }
+
+    /// Takes the first `len` bytes, whole datagrams, from the first run; the memory is free again when nothing waits.
+    pub(super) fn advance(&mut self, len: usize) {
+        let Some(run) = self.runs.get_mut(self.done) else { return };
+        run.range.start += len;
+        run.count -= len.div_ceil(run.stride);
+        if run.range.is_empty() {
+            self.done += 1;
+        }
+        if self.is_empty() {
+            self.clear();
+        }
     }
 }
 
@@ -140,7 +165,14 @@ mod tests {
             batch.commit(to(port), len);
         }
         assert_eq!(batch.datagrams(), frames.len());
-        batch.runs().map(|(run, bytes)| (run.stride, run.count, bytes.len())).collect()
+        let mut runs = Vec::new();
+        while let Some((run, bytes)) = batch.first() {
+            runs.push((run.stride, run.count, bytes.len()));
+            let len = bytes.len();
+            batch.advance(len);
+        }
+        assert_eq!((batch.is_empty(), batch.used()), (true, 0));
+        runs
     }
 
     #[test]
@@ -185,6 +217,26 @@ mod tests {
         assert!(batch.is_empty());
         batch.slot(10).expect("fits").fill(3);
         batch.commit(to(1), 5);
-        assert_eq!(batch.runs().map(|(_, bytes)| bytes.to_vec()).collect::<Vec<_>>(), [[3; 5]]);
+        assert_eq!(batch.first().map(|(_, bytes)| bytes), Some([3; 5].as_slice()));
+    }
+
+    #[test]
+    fn a_run_that_was_sent_in_part_goes_on_where_it_stopped() {
+        let mut batch = SendBatch::new(0);
+        for (index, len) in [100, 100, 100, 50].into_iter().enumerate() {
+            batch.slot(len).expect("fits").fill(index as u8);
+            batch.commit(to(1), len);
+        }
+        batch.advance(200);
+        assert_eq!(batch.datagrams(), 2);
+        let (run, bytes) = batch.first().expect("two are left");
+        assert_eq!((run.stride, run.count, bytes), (100, 2, &[[2; 100].as_slice(), &[3; 50]].concat()[..]));
+        // Nothing joins it behind the short one, and what comes now is sent after it.
+        batch.slot(50).expect("fits").fill(4);
+        batch.commit(to(1), 50);
+        batch.advance(150);
+        assert_eq!(batch.first().map(|(_, bytes)| bytes), Some([4; 50].as_slice()));
+        batch.advance(50);
+        assert_eq!((batch.is_empty(), batch.used()), (true, 0));
     }
 }

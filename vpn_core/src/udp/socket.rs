@@ -15,12 +15,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// How long a full send buffer may hold up a batch before datagrams are dropped, in milliseconds.
-const SEND_TIMEOUT: libc::c_int = 100; // far above the time in which 8 MB leave; a dead interface must not stop us
-
-/// Waits for room in the send buffer in one batch. `EAGAIN` may have other causes than a full buffer (an IPsec policy
-/// whose keys are still being negotiated), where the wait ends at once and would be repeated for ever.
-const MAX_WAITS: u32 = 1024; // more than the runs of a batch
+/// How long a control message waits for room in a full send buffer, in milliseconds.
+const SEND_TIMEOUT: libc::c_int = 100; // handshakes repeat what is lost; a dead interface must not stop control
 
 /// System calls for one batch. Empty and truncated datagrams take no room in it, so room alone is no bound: a flood of
 /// them would keep the batch, and the packets of peers in it, from ever being served.
@@ -47,9 +43,36 @@ impl UdpSocket {
     /// # Errors
     /// [`UdpError`], with what to do about it.
     pub fn bind(config: &UdpConfig) -> Result<Self, UdpError> {
+        Self::open(config, Port::Own)
+    }
+
+    /// Opens `count` sockets on one port, at least one: for the queues of a device. The kernel spreads senders over them;
+    /// all datagrams of one sender go to the same socket.
+    ///
+    /// # Errors
+    /// [`UdpError`]. A port that another program has is refused, also where that program would share it.
+    pub fn bind_group(config: &UdpConfig, count: usize) -> Result<Vec<Self>, UdpError> {
+        let first = Self::open(config, Port::Own)?;
+        let group = UdpConfig { listen: first.local, ..config.clone() };
+        if count > 1 {
+            // Only now: a socket that shared from the start would join whoever shares the port already.
+            share_port(first.as_fd(), first.local)?;
+        }
+        let mut sockets = vec![first];
+        for _ in 1..count {
+            sockets.push(Self::open(&group, Port::Shared)?);
+        }
+        Ok(sockets)
+    }
+
+    fn open(config: &UdpConfig, port: Port) -> Result<Self, UdpError> {
         let (fd, listen) = open(config.listen)?;
         let v6 = listen.is_ipv6();
         set_required(fd.as_fd(), config, v6)?;
+        match port {
+            Port::Own => {}
+            Port::Shared => share_port(fd.as_fd(), listen)?,
+        }
         let gro = config.gro && sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
         let gso = config.gso && sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         if (gso, gro) != (config.gso, config.gro) {
@@ -131,46 +154,64 @@ impl UdpSocket {
     }
 
     /// Sends everything in `batch` in order and empties it; equally long datagrams to one endpoint with one system
-    /// call. A datagram that cannot be sent is counted and does not hold up the others.
+    /// call. A datagram that cannot be sent is counted and does not hold up the others. Does not wait: when the
+    /// socket's buffer is full, what is left stays in the batch, to be sent when the socket is writable.
     pub fn send(&self, batch: &mut SendBatch) -> SendReport {
         let mut report = SendReport::default();
-        let mut patience = Patience::default();
-        for (run, bytes) in batch.runs() {
-            self.send_run(run, bytes, &mut patience, &mut report);
+        while let Some((run, bytes)) = batch.first() {
+            let (done, len) = (self.send_run(run, bytes, &mut report), bytes.len());
+            batch.advance(done);
+            if done < len {
+                report.blocked = true;
+                break;
+            }
         }
-        batch.clear();
         report
     }
 
-    /// Sends one datagram, for control messages.
+    /// Sends one datagram, for control messages. Waits a little where the socket's buffer is full.
     ///
     /// # Errors
     /// Why the kernel refuses it.
     pub fn send_to(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
-        self.send_from(&to, datagram, None, &mut Patience::default()).map(|_| ())
+        let outcome = match self.send_from(&to, datagram, None) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let target = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+                sys::poll(&mut [target], SEND_TIMEOUT)?;
+                self.send_from(&to, datagram, None)
+            }
+            outcome => outcome,
+        };
+        outcome.map(drop)
     }
 
-    fn send_run(&self, run: &Run, bytes: &[u8], patience: &mut Patience, report: &mut SendReport) {
+    /// Sends a run, and answers how many of its bytes are dealt with: all, unless the socket's buffer is full.
+    fn send_run(&self, run: &Run, bytes: &[u8], report: &mut SendReport) -> usize {
         if run.count > 1 && self.gso() {
-            match self.send_from(&run.to, bytes, Some(run.stride as u16), patience) {
+            match self.send_from(&run.to, bytes, Some(run.stride as u16)) {
                 Ok(source) => {
                     self.gso_has_worked.store(true, Ordering::Relaxed);
                     report.count(run.count, source);
-                    return;
+                    return bytes.len();
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return 0,
                 Err(error) if self.is_about_gso(&error) => {}
                 Err(_) => {
                     report.dropped += run.count;
-                    return;
+                    return bytes.len();
                 }
             }
         }
+        let mut done = 0;
         for datagram in bytes.chunks(run.stride) {
-            match self.send_from(&run.to, datagram, None, patience) {
+            match self.send_from(&run.to, datagram, None) {
                 Ok(source) => report.count(1, source),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return done,
                 Err(_) => report.dropped += 1,
             }
+            done += datagram.len();
         }
+        done
     }
 
     /// Whether the run is to be sent again one by one; switches GSO off where it cannot work.
@@ -191,13 +232,7 @@ impl UdpSocket {
 
     /// Sends `bytes`, cut into datagrams of `stride` bytes if given, from the endpoint's local address or, when
     /// that is ours no more, from one of the kernel's choice.
-    fn send_from(
-        &self,
-        to: &Endpoint,
-        bytes: &[u8],
-        stride: Option<u16>,
-        patience: &mut Patience,
-    ) -> io::Result<Source> {
+    fn send_from(&self, to: &Endpoint, bytes: &[u8], stride: Option<u16>) -> io::Result<Source> {
         let name = Name::of(to.remote, self.local.is_ipv6());
         let mut control = Control::empty();
         if let Some(stride) = stride {
@@ -210,53 +245,41 @@ impl UdpSocket {
         };
         // An address of the other family cannot be the source, and the kernel would refuse it anyway.
         let Some(local) = to.local.filter(|local| local.is_ipv4() == to.remote.is_ipv4()) else {
-            return self.send_message(bytes, &name, &without_source, patience).map(|()| Source::AsAsked);
+            return self.send_message(bytes, &name, &without_source).map(|()| Source::AsAsked);
         };
         control.push_source(local, scope);
-        match self.send_message(bytes, &name, &control, patience) {
+        match self.send_message(bytes, &name, &control) {
             Ok(()) => Ok(Source::AsAsked),
             Err(error) if may_be_about_source(&error) => {
-                self.send_message(bytes, &name, &without_source, patience).map(|()| Source::Stale)
+                self.send_message(bytes, &name, &without_source).map(|()| Source::Stale)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn send_message(
-        &self,
-        bytes: &[u8],
-        name: &Name,
-        control: &Control,
-        patience: &mut Patience,
-    ) -> io::Result<()> {
+    fn send_message(&self, bytes: &[u8], name: &Name, control: &Control) -> io::Result<()> {
         loop {
             match sys::send(self.as_fd(), bytes, name, control) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !patience.exhausted => {
-                    patience.waits += 1;
-                    let target =
-                        libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-                    let timed_out = sys::poll(&mut [target], SEND_TIMEOUT).is_ok_and(|ready| ready == 0);
-                    patience.exhausted = timed_out || patience.waits >= MAX_WAITS;
-                }
                 outcome => return outcome,
             }
         }
     }
 }
 
-/// For waiting until a datagram can be received.
+/// For waiting until a datagram can be received, or sent.
 impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// How long one batch waits for room in the send buffer: until one wait was in vain, or there were too many.
-#[derive(Debug, Default)]
-struct Patience {
-    exhausted: bool,
-    waits: u32,
+/// Whose the port of a socket is.
+#[derive(Clone, Copy, Debug)]
+enum Port {
+    Own,
+    /// That of sockets of ours, which share it.
+    Shared,
 }
 
 /// Where a datagram was sent from.
@@ -312,9 +335,6 @@ fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), 
     // A dual-stack socket takes the options of IPv4 too. No DF: a router on the way may fragment.
     set("IP_PKTINFO", libc::SOL_IP, libc::IP_PKTINFO, 1)?;
     set("IP_MTU_DISCOVER", libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
-    if config.reuse_port {
-        set("SO_REUSEPORT", libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    }
     if let Some(mark) = config.fwmark {
         sys::set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed()).map_err(|source| {
             match source.raw_os_error() {
@@ -330,6 +350,11 @@ fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), 
     set_buffer(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, config.receive_buffer);
     set_buffer(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, config.send_buffer);
     Ok(())
+}
+
+/// Lets further sockets of this user bind the same address and port.
+fn share_port(fd: BorrowedFd<'_>, listen: SocketAddr) -> Result<(), UdpError> {
+    sys::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(system("SO_REUSEPORT", listen))
 }
 
 /// Past the system's limit where permitted, up to it otherwise. A small buffer is slow but works.

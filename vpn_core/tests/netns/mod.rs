@@ -22,10 +22,7 @@ impl Namespace {
             return Some(Self);
         }
         if !is_root() {
-            #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
-            {
-                eprintln!("SKIPPED {name}: network namespaces need root");
-            }
+            Self::skip(name, "network namespaces need root");
             return None;
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -48,10 +45,25 @@ impl Namespace {
         None
     }
 
+    /// Says that the test `name` did not run.
+    #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+    pub(crate) fn skip(name: &str, why: &str) {
+        eprintln!("SKIPPED {name}: {why}");
+    }
+
     /// Runs `ip` with these arguments and returns its output.
     pub(crate) fn ip(arguments: &str) -> String {
         let output = succeed(Command::new("ip").args(arguments.split_whitespace()));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Whether `tc` takes these arguments: not every kernel has every queueing discipline.
+    #[allow(dead_code, reason = "used by some of the tests that share this module")]
+    pub(crate) fn try_tc(arguments: &str) -> bool {
+        Command::new("tc")
+            .args(arguments.split_whitespace())
+            .output()
+            .is_ok_and(|output| output.status.success())
     }
 }
 
