@@ -10,6 +10,7 @@ use std::{
 };
 use vpn_core::{
     cli::Usage,
+    engine::QueueCount,
     journal::InterfaceName,
     session,
     uapi::{self, DaemonOptions, DetachError, Detached, UAPI_FOLDER},
@@ -55,6 +56,9 @@ pub(crate) struct WireguardArgs {
     /// File descriptor of a TUN device to use
     #[arg(long, env = "WG_TUN_FD", value_name = "N", hide = true, value_parser = parse_descriptor)]
     tun_fd: Option<TunDescriptor>,
+    /// Queues of the interface, each with a thread: "auto", which is one a processor, or a number
+    #[arg(long, env = "VPN_QUEUES", value_name = "N", default_value = "auto")]
+    queues: QueueCount,
     /// How much to log
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", hide = true)]
     level: Option<String>,
@@ -125,6 +129,7 @@ pub(crate) fn run(args: &WireguardArgs) -> anyhow::Result<()> {
     let options = DaemonOptions {
         interface: args.interface.clone(),
         tun: args.tun_fd.and_then(|descriptor| descriptor.0),
+        queues: args.queues,
         folder: args.socket_dir.clone(),
         rekey_after: Duration::from_secs(args.rekey_after),
     };

@@ -4,12 +4,14 @@ use super::{
     EndpointName, InterfaceName, Role,
     fault::Complaint,
     key::{Secret, take_secret},
+    queues::read_queues,
     suite::read_suites,
     table::{Source, Table, Value},
 };
 use crate::{
     asymmetric::{Identity, X25519PublicKey, X25519SecretKey},
     base::SecretBytes,
+    engine::QueueCount,
     gateway::Egress,
     handshake::{PeerKey, Protocol},
     wire::{hybrid::SuiteSet, ip::IPV6_MIN_MTU},
@@ -49,6 +51,8 @@ pub struct InterfaceConfig {
     pub suites: SuiteSet,
     /// Whether routes for allowed IPs are installed.
     pub routes: Routes,
+    /// Queues of the TUN device, each with a thread and a UDP socket of its own.
+    pub queues: QueueCount,
 }
 
 impl InterfaceConfig {
@@ -116,6 +120,7 @@ pub(super) fn read_interface<'t>(
     let suites = read_suites(source, table.take("suite"));
     refuse_one_key_for_both(source, identity.as_ref(), wireguard_key.as_ref().ok().and_then(Option::as_ref));
     let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
+    let queues = read_queues(source, table.take("queues"), role);
     refuse_kill_switch(source, table.take("kill_switch"));
     table.finish(source);
     Some(InterfaceConfig {
@@ -129,6 +134,7 @@ pub(super) fn read_interface<'t>(
         wireguard_key: wireguard_key.ok()?.map(|secret| secret.key),
         suites: suites?,
         routes: routes?,
+        queues: queues?,
     })
 }
 

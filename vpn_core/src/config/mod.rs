@@ -15,6 +15,7 @@ mod names;
 mod new_files;
 mod overlap;
 mod peer;
+mod queues;
 mod suite;
 mod table;
 mod wireguard_file;

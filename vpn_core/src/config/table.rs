@@ -44,6 +44,13 @@ pub(super) struct Value<'t> {
     content: &'t DeValue<'t>,
 }
 
+impl Value<'_> {
+    /// Whether it is written in quotes: for keys that take a word or something else.
+    pub(super) fn is_string(&self) -> bool {
+        self.content.is_str()
+    }
+}
+
 impl<'t> Source<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str, private: bool) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
@@ -132,7 +139,7 @@ impl<'t> Source<'t> {
 
     /// As [`Source::strings`], and a single string is a list of one.
     pub(super) fn one_or_more_strings(&mut self, value: &Value<'t>) -> Vec<Value<'t>> {
-        if value.content.is_str() { vec![value.clone()] } else { self.strings(value) }
+        if value.is_string() { vec![value.clone()] } else { self.strings(value) }
     }
 
     /// Unwraps a result, noting the complaint at its place.

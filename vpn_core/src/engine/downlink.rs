@@ -1,4 +1,4 @@
-//! The downlink thread: UDP to TUN, and to other peers.
+//! The downlink: UDP to TUN, and to other peers.
 
 use super::{
     Shared,
@@ -8,28 +8,38 @@ use crate::{
     base::{DropReason, Endpoint},
     device::Inbound,
     local_tun::TunWriter,
-    udp::{RecvBatch, Wake},
+    udp::RecvBatch,
 };
 use std::{io, ops::Range, time::Instant};
 
 /// Size of the receive arena: four full runs, small enough for the cache.
 const ARENA_SIZE: usize = 256 << 10;
 
-/// Receives until the interrupt is raised.
-pub(super) fn run(shared: &Shared) -> io::Result<()> {
-    let mut batch = RecvBatch::new(ARENA_SIZE);
-    let mut delivery = Delivery::new(shared);
-    while shared.interrupt.wait_readable(&*shared.udp, None)? != Wake::Interrupted {
-        let report = shared.udp.recv(&mut batch)?;
-        shared.plane.drops().count_many(DropReason::Malformed, report.truncated as u64);
-        let now = Instant::now();
-        let (received, arena) = batch.parts_mut();
-        for run in received {
-            delivery.open(arena, run.range.clone(), run.stride, run.from, now);
-        }
-        delivery.deliver(arena, now);
+/// The downlink of one queue.
+#[derive(Debug)]
+pub(super) struct Downlink<'a> {
+    shared: &'a Shared,
+    batch: RecvBatch,
+    delivery: Delivery<'a>,
+}
+
+impl<'a> Downlink<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self { shared, batch: RecvBatch::new(ARENA_SIZE), delivery: Delivery::new(shared) }
     }
-    Ok(())
+
+    /// Receives what waits, at the most one batch, and brings it to where it belongs.
+    pub(super) fn step(&mut self) -> io::Result<()> {
+        let report = self.shared.udp.recv(&mut self.batch)?;
+        self.shared.plane.drops().count_many(DropReason::Malformed, report.truncated as u64);
+        let now = Instant::now();
+        let (received, arena) = self.batch.parts_mut();
+        for run in received {
+            self.delivery.open(arena, run.range.clone(), run.stride, run.from, now);
+        }
+        self.delivery.deliver(arena, now);
+        Ok(())
+    }
 }
 
 /// Opens datagrams and brings what is in them to where it belongs; one for each thread that does so.
@@ -72,6 +82,8 @@ impl<'a> Delivery<'a> {
             self.outlet.send(&forwarded.peer, &Plain(&arena[forwarded.packet.clone()]), now);
         }
         self.outlet.flush(now);
+        // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router.
+        self.outlet.give_up();
         self.leave_for_control(arena);
         self.inbound.clear();
     }

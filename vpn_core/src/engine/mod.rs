@@ -1,26 +1,31 @@
-//! Layer 6: the threads that drive a [`Device`] on a real TUN device and a real UDP socket.
+//! Layer 6: the threads that drive a [`Device`] on a real TUN device and real UDP sockets.
 //!
 //! ```text
-//! uplink    TUN ──read until empty──▶ route, seal into the send arena ──one sendmsg a run──▶ UDP
-//! downlink  UDP ──receive until empty──▶ open in place ──▶ coalesced writes to the TUN
-//!                                               └─▶ re-sealed for another peer
+//! queue     uplink    TUN ──read until empty──▶ route, seal into the send arena ──one sendmsg a run──▶ UDP
+//!           downlink  UDP ──receive until empty──▶ open in place ──▶ coalesced writes to the TUN
+//!                                                         └─▶ re-sealed for another peer
 //! control   mailbox (handshakes, staged packets, attention, commands) and timers ──▶ Device
 //! ```
 //!
-//! One uplink and one downlink thread a queue; each runs a batch to completion. Control is a thread of its own, so
-//! that public-key work never stands before an established session's packets.
+//! One thread a queue; it runs each batch to completion. All datagrams of a peer arrive at one queue, and the kernel sends
+//! what belongs to flows that were delivered by a queue out through the same. Control is a thread of its own, so that
+//! public-key work never stands before an established session's packets.
 
 mod control_loop;
 mod downlink;
 mod mailbox;
 mod outlet;
+mod queue;
+mod queues;
 #[expect(unsafe_code, reason = "nice has no safe wrapper in std")]
 mod sys;
 mod uplink;
 
+pub use queues::{MAX_QUEUES, QueueCount, QueueCountError};
+
 use crate::{
     device::{DataPlane, Device},
-    local_tun::TunQueue,
+    local_tun::{Tun, TunQueue},
     tunnel::Event,
     udp::{Interrupt, UdpSocket},
     wire::hybrid::SuiteSet,
@@ -43,6 +48,13 @@ pub struct Queue {
     pub tun: TunQueue,
     /// Outer datagrams.
     pub udp: UdpSocket,
+}
+
+impl Queue {
+    /// The queues of `tun`, each with one of `sockets`, of which there are as many.
+    pub fn pairs(tun: Tun, sockets: Vec<UdpSocket>) -> Vec<Self> {
+        tun.into_queues().into_iter().zip(sockets).map(|(tun, udp)| Self { tun, udp }).collect()
+    }
 }
 
 /// How much the control thread yields to the packet threads: it still gets a quarter of a processor that one of those
@@ -142,9 +154,8 @@ impl Engine {
 
     fn start_packet_threads(&mut self) -> io::Result<()> {
         for queue in &self.queues {
-            let (uplink_side, downlink_side) = (queue.clone(), queue.clone());
-            self.packets.push(spawn("uplink", &self.notices, move || uplink::run(&uplink_side))?);
-            self.packets.push(spawn("downlink", &self.notices, move || downlink::run(&downlink_side))?);
+            let shared = queue.clone();
+            self.packets.push(spawn("packet", &self.notices, move || queue::run(&shared))?);
         }
         Ok(())
     }
@@ -193,6 +204,11 @@ impl Engine {
     /// The address and port that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.outward.load().udp.local_addr()
+    }
+
+    /// How many queues there are.
+    pub fn queues(&self) -> usize {
+        self.queues.len()
     }
 
     /// The packet path, for its counters.

@@ -13,6 +13,9 @@ use std::{sync::Arc, time::Instant};
 
 /// Size of the send arena: four full runs, small enough for the cache.
 const ARENA_SIZE: usize = 256 << 10;
+/// Bytes that wait before no more is read: three full runs, so that a fourth fits. One at a time would wake the receiver
+/// four times as often.
+const FILLED: usize = 192 << 10;
 
 /// A packet thread's way out.
 #[derive(Debug)]
@@ -72,11 +75,27 @@ impl<'a> Outlet<'a> {
         }
     }
 
-    /// Sends what waits and updates the last peer's marks. Called at the end of each batch, so that the next one looks
-    /// at keypair and endpoint anew.
+    /// Sends what waits, as far as the socket has room for it, and updates the last peer's marks. Called at the end of
+    /// each batch, so that the next one looks at keypair and endpoint anew.
     pub(super) fn flush(&mut self, now: Instant) {
         self.transmit();
         self.leave_lane(now);
+    }
+
+    /// Whether enough waits to be sent first.
+    pub(super) const fn is_filled(&self) -> bool {
+        self.batch.used() >= FILLED
+    }
+
+    /// Whether something is left after [`Outlet::flush`]: the socket has no room for it.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Drops what is left after [`Outlet::flush`].
+    pub(super) fn give_up(&mut self) {
+        self.plane.drops().count_many(DropReason::Refused, self.batch.datagrams() as u64);
+        self.batch.clear();
     }
 
     fn reserve(&mut self, peer: &Arc<PeerPlane>, n: usize, now: Instant) -> Result<CounterRange, NotReady> {
@@ -100,7 +119,7 @@ impl<'a> Outlet<'a> {
                 self.transmit();
             }
             let (Some(lane), Some(frame)) = (&mut self.lane, self.batch.slot(len)) else {
-                self.plane.drops().count(DropReason::BadPayload); // Longer than any arena.
+                self.plane.drops().count(DropReason::Refused); // The socket has no room, and so neither have we.
                 continue;
             };
             let (packet, padding) = frame[HEADER_SIZE..HEADER_SIZE + payload_len].split_at_mut(packet_len);

@@ -1,4 +1,4 @@
-//! The uplink thread: TUN to UDP.
+//! The uplink: TUN to UDP.
 
 use super::{
     Shared,
@@ -8,7 +8,6 @@ use crate::{
     base::DropReason,
     local_tun::{MAX_FRAME_SIZE, SuperPacket},
     tunnel::PeerPlane,
-    udp::Wake,
 };
 use std::{
     io,
@@ -17,20 +16,68 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Reads what the local system sends until the interrupt is raised.
-pub(super) fn run(shared: &Shared) -> io::Result<()> {
-    let mut frame = vec![0; MAX_FRAME_SIZE];
-    let mut outlet = Outlet::new(&shared.plane, &shared.mailbox, &shared.udp);
-    loop {
-        // Everything that waits before anything is sent: runs grow with the load.
+/// Frames read before what they became is sent, at the most: bounds the delay of the first one.
+const FRAMES_PER_BATCH: usize = 256;
+
+/// How long a batch waits for room in the socket's buffer.
+const BLOCKED_LIMIT: Duration = Duration::from_millis(100); // a dead interface must not hold up other peers for ever
+
+/// The uplink of one queue.
+#[derive(Debug)]
+pub(super) struct Uplink<'a> {
+    shared: &'a Shared,
+    frame: Box<[u8]>,
+    outlet: Outlet<'a>,
+    /// Since when the socket has had no room for what waits in `outlet`. Meanwhile nothing is read: the local system's own
+    /// queue fills, and its senders slow down.
+    blocked_since: Option<Instant>,
+}
+
+impl<'a> Uplink<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            frame: vec![0; MAX_FRAME_SIZE].into_boxed_slice(),
+            outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
+            blocked_since: None,
+        }
+    }
+
+    /// How long the socket's room is worth waiting for; `None` when nothing waits for it.
+    pub(super) fn blocked_for(&self, now: Instant) -> Option<Duration> {
+        self.blocked_since.map(|since| (since + BLOCKED_LIMIT).saturating_duration_since(now))
+    }
+
+    /// Reads what waits, at the most one batch, and sends it. While it is blocked: sends what is left, or gives it up when it
+    /// has waited long enough.
+    pub(super) fn step(&mut self) -> io::Result<()> {
         let now = Instant::now();
+        if self.blocked_since.is_none() {
+            self.read(now)?;
+        }
+        self.outlet.flush(now);
+        if !self.outlet.is_blocked() {
+            self.blocked_since = None;
+        } else if self.blocked_for(now).is_some_and(|left| left.is_zero()) {
+            self.outlet.give_up();
+            self.blocked_since = None;
+        } else {
+            self.blocked_since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Seals what waits in the TUN queue. Everything that is there before anything is sent, as far as a batch reaches: runs
+    /// grow with the load.
+    fn read(&mut self, now: Instant) -> io::Result<()> {
+        let Self { shared, frame, outlet, .. } = self;
         let routes = shared.plane.routes();
         let mut last: Option<(IpAddr, Arc<PeerPlane>)> = None;
-        let mut budget = FRAMES_PER_BATCH;
-        while budget > 0
-            && let Some(len) = shared.tun.read(&mut frame)?
-        {
-            budget -= 1;
+        for _ in 0..FRAMES_PER_BATCH {
+            if outlet.is_filled() {
+                break;
+            }
+            let Some(len) = shared.tun.read(frame)? else { break };
             let Ok(packets) = SuperPacket::parse(&mut frame[..len], shared.tun.format()) else {
                 shared.plane.drops().count(DropReason::BadPayload);
                 continue;
@@ -44,18 +91,9 @@ pub(super) fn run(shared: &Shared) -> io::Result<()> {
                 None => shared.plane.drops().count(DropReason::NoRoute),
             }
         }
-        outlet.flush(now);
-        drop(routes);
-        // With the budget used up there is more to read: only the interrupt is looked at.
-        let patience = (budget == 0).then_some(Duration::ZERO);
-        if shared.interrupt.wait_readable(&*shared.tun, patience)? == Wake::Interrupted {
-            return Ok(());
-        }
+        Ok(())
     }
 }
-
-/// Frames read before what they became is sent, at the most: bounds the delay of the first one.
-const FRAMES_PER_BATCH: usize = 256;
 
 impl Packets for SuperPacket<'_> {
     fn count(&self) -> usize {

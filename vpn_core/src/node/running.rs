@@ -12,7 +12,7 @@ use crate::{
     config::{Config, ConfigError, PeerConfig, Role},
     control::{ControlServer, Handler, Status},
     device::{Device, DeviceSettings, Forwarding},
-    engine::{Engine, Notice, NoticeSink},
+    engine::{Engine, Notice, NoticeSink, Queue},
     handshake::{PeerKey, hybrid::LocalNode},
     routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
@@ -62,7 +62,7 @@ impl<'a> Running<'a> {
         options: &NodeOptions,
         load: &'a dyn Fn() -> Result<Config, ConfigError>,
     ) -> Result<(Self, Notices), NodeError> {
-        let (mut system, queue) = once_free(|| System::start(&config, options)).await?;
+        let (mut system, queues) = once_free(|| System::start(&config, options)).await?;
         let mut addresses = Addresses::default();
         addresses.resolve(endpoint_names(&config)).await;
         let peers = admitted(&config, &addresses);
@@ -71,7 +71,7 @@ impl<'a> Running<'a> {
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
         let engine = system
             .route(&allowed_ips(&peers), &known_endpoints(&addresses))
-            .and_then(|()| start_engine(&config, peers, queue, &sink));
+            .and_then(|()| start_engine(&config, peers, queues, &sink));
         let engine = match engine {
             Ok(engine) => engine,
             Err(error) => {
@@ -360,7 +360,7 @@ impl Handler for Running<'_> {
 fn start_engine(
     config: &Config,
     peers: Vec<DevicePeer>,
-    queue: crate::engine::Queue,
+    queues: Vec<Queue>,
     sink: &NoticeSink,
 ) -> Result<Engine, NodeError> {
     // Asked now, so that a system without randomness is an error here; later it cannot fail.
@@ -393,7 +393,7 @@ fn start_engine(
     let now = Instant::now();
     let mut device = Device::new(settings, Box::new(rng), now);
     set_peers(&mut device, peers, now);
-    Engine::start(device, vec![queue], sink)
+    Engine::start(device, queues, sink)
         .map_err(|source| NodeError::System { what: "the packet threads cannot be started", source })
 }
 
@@ -459,6 +459,7 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("addresses", a.addresses != b.addresses),
         ("mtu", a.mtu != b.mtu),
         ("suite", a.suites != b.suites),
+        ("queues", a.queues != b.queues),
         ("routes", a.routes != b.routes),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
         ("wireguard_key", !same_wireguard_key),

@@ -26,8 +26,8 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Takes the journal, which undoes what a crash left behind, and makes device and socket.
-    pub(super) fn start(config: &Config, options: &NodeOptions) -> Result<(Self, Queue), NodeError> {
+    /// Takes the journal, which undoes what a crash left behind, and makes device and sockets.
+    pub(super) fn start(config: &Config, options: &NodeOptions) -> Result<(Self, Vec<Queue>), NodeError> {
         let interface = &config.interface;
         let mut journal = Journal::open(&options.state_folder, &interface.name)?;
         let mark = reserve_mark(&mut journal)?;
@@ -44,7 +44,7 @@ impl System {
             routes: None,
         };
         match system.make(config) {
-            Ok(queue) => Ok((system, queue)),
+            Ok(queues) => Ok((system, queues)),
             Err(error) => {
                 system.stop_after(&error);
                 Err(error)
@@ -52,14 +52,16 @@ impl System {
         }
     }
 
-    fn make(&mut self, config: &Config) -> Result<Queue, NodeError> {
+    fn make(&mut self, config: &Config) -> Result<Vec<Queue>, NodeError> {
         let interface = &config.interface;
         let any_port = SocketAddr::from(([0_u16; 8], 0));
-        let udp = UdpSocket::bind(&UdpConfig {
+        let udp = UdpConfig {
             fwmark: Some(self.mark.value()),
             ..UdpConfig::new(interface.listen.unwrap_or(any_port))
-        })?;
-        let tun = Tun::create(&TunConfig::new(interface.name.as_str()))?;
+        };
+        let queues = interface.queues.get();
+        let sockets = UdpSocket::bind_group(&udp, queues)?;
+        let tun = Tun::create(&TunConfig { queues, ..TunConfig::new(interface.name.as_str()) })?;
         self.setup.apply()?;
         if interface.routes == config::Routes::Auto {
             self.routes = Some(Routes::apply(&RoutePlan::empty(&interface.name), &mut self.journal)?);
@@ -67,9 +69,7 @@ impl System {
         if let Some(gateway) = &config.gateway {
             self.start_gateway(config, gateway)?;
         }
-        let queue = tun.into_queues().into_iter().next();
-        let tun = queue.expect("a TUN device that was created has the one queue that was asked for");
-        Ok(Queue { tun, udp })
+        Ok(Queue::pairs(tun, sockets))
     }
 
     fn start_gateway(&mut self, config: &Config, wanted: &config::GatewayConfig) -> Result<(), NodeError> {

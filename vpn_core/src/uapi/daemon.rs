@@ -7,7 +7,7 @@ use crate::{
     asymmetric::{X25519PublicKey, X25519SecretKey},
     base::{SecretBytes, since_unix_epoch},
     device::{Device, DeviceSettings, Forwarding, PeerStatus},
-    engine::{Engine, Notice, NoticeSink, Queue},
+    engine::{Engine, Notice, NoticeSink, Queue, QueueCount},
     handshake::PeerKey,
     journal::InterfaceName,
     local_tun::{Offloads, Tun, TunConfig, TunError},
@@ -40,6 +40,8 @@ pub struct DaemonOptions {
     pub interface: InterfaceName,
     /// Instead of making one: the descriptor of a TUN device that this process inherited.
     pub tun: Option<RawFd>,
+    /// Queues of a device that is made here; one that was handed over has one.
+    pub queues: QueueCount,
     /// Folder of the socket; [`super::UAPI_FOLDER`] but in tests.
     pub folder: PathBuf,
     /// Age at which the initiator of a session makes a new one.
@@ -120,7 +122,8 @@ pub fn run(options: &DaemonOptions, ready: impl FnOnce()) -> Result<(), DaemonEr
 fn open_tun(options: &DaemonOptions) -> Result<(Tun, InterfaceName), DaemonError> {
     match options.tun {
         None => {
-            let tun = Tun::create(&TunConfig::new(options.interface.as_str()))?;
+            let queues = options.queues.get();
+            let tun = Tun::create(&TunConfig { queues, ..TunConfig::new(options.interface.as_str()) })?;
             shape_interface(&options.interface, DEFAULT_MTU)?;
             Ok((tun, options.interface.clone()))
         }
@@ -152,7 +155,7 @@ impl Daemon {
         getrandom::fill(&mut [0; 1]).map_err(|error| {
             DaemonError::system("the system gives no randomness")(io::Error::other(error))
         })?;
-        let udp = UdpSocket::bind(&UdpConfig::new(any_address(0)))?;
+        let sockets = UdpSocket::bind_group(&UdpConfig::new(any_address(0)), tun.queues().len())?;
         let settings = DeviceSettings {
             hybrid: None,
             wireguard: None,
@@ -165,8 +168,7 @@ impl Daemon {
         };
         let rng = rand_core::UnwrapErr(getrandom::SysRng);
         let device = Device::new(settings, Box::new(rng), Instant::now());
-        let queues = tun.into_queues().into_iter().zip([udp]).map(|(tun, udp)| Queue { tun, udp }).collect();
-        let engine = Engine::start(device, queues, notices)
+        let engine = Engine::start(device, Queue::pairs(tun, sockets), notices)
             .map_err(DaemonError::system("the packet threads cannot be started"))?;
         Ok(Self {
             engine: RefCell::new(engine),
@@ -249,8 +251,10 @@ impl Daemon {
             Some(port) if port != bound => {
                 let fwmark = (mark != 0).then_some(mark);
                 let config = UdpConfig { fwmark, ..UdpConfig::new(any_address(port)) };
-                let socket = UdpSocket::bind(&config).map_err(|error| refused(port, error))?;
-                let rebound = self.engine.borrow_mut().rebind(vec![socket]);
+                let mut engine = self.engine.borrow_mut();
+                let sockets =
+                    UdpSocket::bind_group(&config, engine.queues()).map_err(|error| refused(port, error))?;
+                let rebound = engine.rebind(sockets);
                 rebound.map_err(|source| UapiError::System { what: "changing the UDP port", source })?;
             }
             Some(_) | None if mark != self.mark.get() => {

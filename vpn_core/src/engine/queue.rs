@@ -1,0 +1,29 @@
+//! The thread of one queue: both directions in turn.
+//!
+//! One thread and not two: what the local system answers to a packet at once, an echo or an acknowledgement, is read and
+//! sent right behind the packet's delivery, without waking anybody (docs/adr/0011).
+
+use super::{Shared, downlink::Downlink, uplink::Uplink};
+use crate::udp::{Wake, Watch};
+use std::{io, time::Instant};
+
+/// Serves the queue until the interrupt is raised.
+pub(super) fn run(shared: &Shared) -> io::Result<()> {
+    let (mut uplink, mut downlink) = (Uplink::new(shared), Downlink::new(shared));
+    loop {
+        let (mut udp, mut tun) = (Watch::new(&*shared.udp).for_reading(), Watch::new(&*shared.tun));
+        let patience = uplink.blocked_for(Instant::now());
+        match patience {
+            Some(_) => udp = udp.for_writing(),
+            None => tun = tun.for_reading(),
+        }
+        let mut watched = [udp, tun];
+        if shared.interrupt.wait(&mut watched, patience)? == Wake::Interrupted {
+            return Ok(());
+        }
+        if watched[0].is_readable() {
+            downlink.step()?;
+        }
+        uplink.step()?;
+    }
+}
