@@ -10,6 +10,7 @@ use vpn_core::{
     asymmetric::{Identity, PublicKey, X25519SecretKey},
     base::{SecretBytes, encode_key},
     config::{Config, ConfigError, Egress, Role, Routes},
+    engine::QueueCount,
     handshake::Protocol,
     wire::hybrid::SuiteSet,
 };
@@ -105,6 +106,23 @@ fn the_documented_example_is_read_in_full() {
 }
 
 #[test]
+fn a_server_has_queues_for_many_peers_and_a_client_one_unless_told() {
+    let folder = Folder::new();
+    let queues = |role, line: &str| {
+        let peer = peer(2, "\"10.66.0.0/16\"", "endpoint = \"192.0.2.1:51820\"");
+        let text = format!("{}{line}\n{peer}", INTERFACE.replace("listen", "#"));
+        folder.write("server.toml", &text, 0o600);
+        folder.load_as(role).expect("valid").interface.queues
+    };
+    assert_eq!(queues(Role::Server, ""), QueueCount::Automatic);
+    assert_eq!(queues(Role::Client, ""), QueueCount::Exactly(1));
+    for role in [Role::Server, Role::Client] {
+        assert_eq!(queues(role, "queues = \"auto\""), QueueCount::Automatic);
+        assert_eq!(queues(role, "queues = 3"), QueueCount::Exactly(3));
+    }
+}
+
+#[test]
 fn faults_of_the_interface_are_told_with_line_and_remedy() {
     let with = |line: &str| format!("{INTERFACE}{line}\n");
     let cases: &[(&str, &[&str])] = &[
@@ -119,6 +137,10 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("routes = \"on\"", &["\"auto\" or \"off\""]),
         ("suite = \"aes\"", &["suite = \"aes\"", "\"auto\"", "\"chacha20-poly1305\"", "\"aes-256-gcm\""]),
         ("suite = 2", &["`suite`"]),
+        ("queues = 0", &["`queues`", "1 to 256"]),
+        ("queues = 257", &["`queues`", "1 to 256"]),
+        ("queues = true", &["`queues`"]),
+        ("queues = \"all\"", &["\"all\"", "\"auto\"", "1 to 256"]),
         ("kill_switch = true", &["not in this version", "kill_switch = false"]),
         ("network_key_file = \"none.key\"", &["none.key does not exist", "create it"]),
         ("network_key = \"short\"", &["44", "5"]),
