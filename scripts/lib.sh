@@ -40,7 +40,8 @@ need_root() {
   command -v sudo >/dev/null || die "network namespaces need root, and sudo is not installed: run $0 as root"
   exec sudo -- env "PATH=$PATH" ${CARGO_HOME:+"CARGO_HOME=$CARGO_HOME"} ${VPN_BIN_DIR:+"VPN_BIN_DIR=$VPN_BIN_DIR"} \
     ${VPN_PEERS_DIR:+"VPN_PEERS_DIR=$VPN_PEERS_DIR"} ${OURS:+"OURS=$OURS"} \
-    ${TEST_SECONDS:+"TEST_SECONDS=$TEST_SECONDS"} "$0" "$@"
+    ${TEST_SECONDS:+"TEST_SECONDS=$TEST_SECONDS"} \
+    ${EXCHANGE_MEGABYTES:+"EXCHANGE_MEGABYTES=$EXCHANGE_MEGABYTES"} "$0" "$@"
 }
 
 # need_packages COMMAND:PACKAGE...: installs the packages whose command is missing; does nothing when all are there.

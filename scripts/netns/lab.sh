@@ -215,6 +215,26 @@ start_web() {
   wait_until 10 in_ns web curl -sf -o /dev/null "http://$WEB/whoami" || die "the web server did not start"
 }
 
+# start_script NODE LABEL READY SCRIPT ARGUMENTS...: one of the Python scripts here, until it has said READY.
+start_script() {
+  local node=$1 label=$2 ready=$3 script=$4; shift 4
+  spawn "$node" "$label" python3 "$REPO/scripts/netns/$script" "$@"
+  wait_until 10 grep -q "$ready" "$(log_of "$label")" || die "$script did not start"
+}
+
+# start_bad_network NODE ADDRESS SERVER: the node relays what it is sent at its ADDRESS to the server, and loses, repeats,
+# damages and reorders some. Clients take ADDRESS for the server's. What it did is in the log of "bad-ADDRESS" after `stop`.
+start_bad_network() { start_script "$1" "bad-$2" relaying bad_network.py "$2" $PORT "$3" $PORT 0.2 2 0.2 10; }
+
+# start_exchange NODE ADDRESS: the other side of `exchange_from … ADDRESS`.
+start_exchange() { start_script "$1" "exchange-$2" serving exchange.py serve "$2" 7000; }
+
+# exchange_from NODE KIND ADDRESS AMOUNT: moves data between the node and that address, both ways at once, see exchange.py.
+exchange_from() { in_ns "$1" python3 "$REPO/scripts/netns/exchange.py" "$2" "$3" 7000 "$4"; }
+
+# checksum_errors NODE: packets that its kernel found to have a wrong checksum.
+checksum_errors() { in_ns "$1" nstat -asz '*InCsumErrors' | awk '!/^#/ { sum += $2 } END { print sum + 0 }'; }
+
 fetch() { in_ns client curl -sS --fail --max-time "${FETCH_SECONDS:-20}" "$@"; }
 sha256() { sha256sum "$@" | cut -d' ' -f1; }
 
