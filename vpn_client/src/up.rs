@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use vpn_core::{
-    cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted},
+    cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted, OffloadArgs},
     config::{Config, Role},
     control::{ControlClient, ControlError, PeerState, PeerStatus},
-    node,
+    node::{self, NodeOptions},
 };
 
 /// How long a start may take: reading, making the interface, installing routes.
@@ -41,6 +41,8 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "VPN_WAIT", value_name = "TIME", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "30s", value_parser = parse_duration)]
     wait: Option<Duration>,
+    #[command(flatten)]
+    offload: OffloadArgs,
 }
 
 /// Connects.
@@ -48,7 +50,8 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     let file = profile::file(global, args.profile.as_deref())?;
     let load = || Config::load(&file, Role::Client, SystemTime::now());
     if args.foreground {
-        return Ok(node::run(&load, Role::Client, &global.node_options())?);
+        let options = NodeOptions { offload: args.offload.offload, ..global.node_options() };
+        return Ok(node::run(&load, Role::Client, &options)?);
     }
     // Read here as well: what is wrong with the file is better said by this process than by one without a terminal.
     let config = load()?;
@@ -59,7 +62,7 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     let client = global.control(name.as_str());
     refuse_second(&client)?;
     let log = global.run_dir.join(format!("{name}.log"));
-    let child = start(global, &file, &log)?;
+    let child = start(global, args.offload, &file, &log)?;
     if let Err(error) = wait_until_ready(&client, child, &log) {
         // Half started is not started: what a killed one had changed is undone.
         if let Err(second) = node::cleanup(&global.node_options()) {
@@ -84,7 +87,7 @@ fn refuse_second(client: &ControlClient) -> anyhow::Result<()> {
 
 /// Starts this program again with `--foreground`, in a process group of its own, so that a Ctrl-C meant for another
 /// command does not reach it.
-fn start(global: &GlobalArgs, file: &Path, log: &Path) -> anyhow::Result<Child> {
+fn start(global: &GlobalArgs, offload: OffloadArgs, file: &Path, log: &Path) -> anyhow::Result<Child> {
     let cannot = || format!("the log {} cannot be made", log.display());
     DirBuilder::new().recursive(true).mode(0o755).create(&global.run_dir).with_context(cannot)?;
     let output: File = OpenOptions::new()
@@ -102,6 +105,9 @@ fn start(global: &GlobalArgs, file: &Path, log: &Path) -> anyhow::Result<Child> 
     command.env("VPN_STATE_DIR", path::absolute(&global.state_dir)?);
     command.env("VPN_COLOR", "never").env("VPN_VERBOSE", global.verbose.to_string());
     command.env("VPN_LOG_FORMAT", global.log_format.as_str());
+    if let Some(offload) = offload.offload {
+        command.env("VPN_OFFLOAD", offload.to_string());
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).process_group(0).current_dir("/");
     command.spawn().context("the client cannot be started")
 }

@@ -79,7 +79,7 @@ fn the_documented_example_is_read_in_full() {
     let folder = Folder::new();
     let text = format!(
         "[interface]\nname = \"vpn7\"\nidentity_file = \"identity.key\"\nlisten = \"[::]:51820\"\n\
-         addresses = [\"10.66.0.1/16\", \"fd66::1/64\"]\nmtu = 1400\ndns = [\"10.66.0.1\"]\nkill_switch = false\nroutes = \"off\"\nsuite = \"chacha20-poly1305\"\n\
+         addresses = [\"10.66.0.1/16\", \"fd66::1/64\"]\nmtu = 1400\ndns = [\"10.66.0.1\"]\nkill_switch = false\nroutes = \"off\"\noffload = [\"checksum\", \"gro\"]\nsuite = \"chacha20-poly1305\"\n\
          [gateway]\nnat = false\negress = \"eth0\"\nclient_to_client = true\nendpoint = \"vpn.example.org:51820\"\n\
          [[peer]]\nname = \"alice\"\npublic_key = \"{}\"\npreshared_key_file = \"alice.psk\"\n\
          allowed_ips = [\"10.66.0.2/32\", \"fd66::2/128\"]\nendpoint = [\"gw1.example.org:1\", \"[::1]:2\"]\n\
@@ -93,6 +93,7 @@ fn the_documented_example_is_read_in_full() {
     assert_eq!(config.interface.identity.public_key(), public(1));
     assert_eq!((config.interface.mtu, config.interface.routes), (1400, Routes::Off));
     assert_eq!(config.interface.suites, SuiteSet::CHACHA20_POLY1305);
+    assert_eq!(config.interface.offload.to_string(), "checksum,gro");
     let gateway = config.gateway.as_ref().expect("a gateway");
     assert!(!gateway.nat && matches!(&gateway.egress, Egress::Interface(name) if name.as_str() == "eth0"));
     let alice = config.peer("alice").expect("alice");
@@ -141,6 +142,13 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("queues = 257", &["`queues`", "1 to 256"]),
         ("queues = true", &["`queues`"]),
         ("queues = \"all\"", &["\"all\"", "\"auto\"", "1 to 256"]),
+        ("offload = \"on\"", &["\"on\" is not an offload", "offload = \"auto\" or \"off\"", "\"gro\""]),
+        ("offload = [\"gso\", \"tcp\"]", &["\"tcp\" is not an offload"]),
+        ("offload = [\"auto\"]", &["\"auto\" is not an offload", "offload = \"auto\""]),
+        ("offload = [\"tso\", \"gso\"]", &["\"tso\"", "without \"checksum\"", "leave \"tso\" out"]),
+        ("offload = \"uso\"", &["\"uso\"", "add \"checksum\""]),
+        ("offload = true", &["`offload` is a list of strings"]),
+        ("offload = [1]", &["`offload`", "a string in quotes"]),
         ("kill_switch = true", &["not in this version", "kill_switch = false"]),
         ("network_key_file = \"none.key\"", &["none.key does not exist", "create it"]),
         ("network_key = \"short\"", &["44", "5"]),
@@ -148,6 +156,7 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
     for (line, words) in cases {
         expect_fault(&with(line), 5, words);
     }
+    expect_fault(&with("offload = [\n\"checksum\",\n\"TSO\",\n]"), 7, &["\"TSO\" is not an offload"]);
     expect_fault(
         &INTERFACE.replace("10.66.0.1/16", "10.66.0.0/16"),
         4,
@@ -160,6 +169,21 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
     expect_fault("[interface]\nidentity_file = \"identity.key\"\nlisten = \"[::]:1\"\n", 1, &["addresses"]);
     expect_fault("[interface\n", 1, &["syntax"]);
     expect_fault("", 1, &["[interface]", "vpn-server init"]);
+}
+
+#[test]
+fn offloads_are_named_one_by_one_or_by_one_word_for_all() {
+    let folder = Folder::new();
+    for (line, offloads) in [
+        ("", "checksum,tso,uso,gso,gro"),
+        ("offload = \"auto\"", "checksum,tso,uso,gso,gro"),
+        ("offload = \"off\"", "off"),
+        ("offload = []", "off"),
+        ("offload = [\"gro\", \"uso\", \"checksum\"]", "checksum,uso,gro"),
+    ] {
+        let config = folder.load(&format!("{INTERFACE}{line}\n")).expect(line);
+        assert_eq!(config.interface.offload.to_string(), offloads, "{line}");
+    }
 }
 
 #[test]

@@ -196,6 +196,57 @@ fn tcp_passes_without_offload() {
 }
 
 #[test]
+fn tcp_passes_with_any_choice_of_offloads() {
+    if Namespace::enter("tcp_passes_with_any_choice_of_offloads").is_none() {
+        return;
+    }
+    let checksum = Offloads { checksum: true, ..Offloads::NONE };
+    for offloads in [checksum, Offloads { tcp: true, ..checksum }, Offloads { udp: true, ..checksum }] {
+        let mirror = Mirror::start(device(offloads).into_queues().remove(0));
+        exchange_over_tcp(NEAR_V4, FAR_V4);
+        let seen = mirror.stop();
+        assert_eq!(
+            (seen.super_packets > 0, seen.writes < seen.packets),
+            (offloads.tcp, offloads.tcp),
+            "{seen:?}"
+        );
+    }
+}
+
+/// A counter of the device `vpn0` in this namespace.
+fn statistic(name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/sys/class/net/vpn0/statistics/{name}")).expect("readable");
+    text.trim().parse().expect("a number")
+}
+
+#[test]
+fn offloads_are_tried_out_before_a_device_is_used_and_nothing_is_delivered() {
+    if Namespace::enter("offloads_are_tried_out_before_a_device_is_used_and_nothing_is_delivered").is_none() {
+        return;
+    }
+    let checksum = Offloads { checksum: true, ..Offloads::NONE };
+    for (wanted, queues, frames) in [
+        (Offloads::ALL, 1, 4),
+        (Offloads::ALL, 3, 4),
+        (Offloads { tcp: true, ..checksum }, 1, 2),
+        (Offloads { udp: true, ..checksum }, 1, 2),
+        (checksum, 1, 0),
+        (Offloads::NONE, 1, 0),
+    ] {
+        let tun =
+            Tun::create(&TunConfig { offloads: wanted, queues, ..TunConfig::new("vpn0") }).expect("root may");
+        if tun.offloads() != wanted {
+            continue; // an older kernel
+        }
+        assert_eq!((statistic("rx_packets"), statistic("rx_dropped")), (0, frames), "{wanted:?}");
+        for queue in tun.queues() {
+            assert_eq!((queue.offloads(), queue.offloads_in_force()), (wanted, wanted), "none was refused");
+        }
+        assert_eq!(statistic("rx_frame_errors"), 0, "the kernel has found nothing wrong with them");
+    }
+}
+
+#[test]
 fn udp_passes_with_its_boundaries() {
     if Namespace::enter("udp_passes_with_its_boundaries").is_none() {
         return;
@@ -328,8 +379,8 @@ fn a_device_that_another_process_opened_is_taken_over_as_it_is() {
     if Namespace::enter("a_device_that_another_process_opened_is_taken_over_as_it_is").is_none() {
         return;
     }
-    for offloads in [Offloads::ALL, Offloads::NONE] {
-        let opened = Tun::create(&TunConfig { offloads, ..TunConfig::new("vpn9") }).expect("made");
+    for (offloads, queues) in [(Offloads::ALL, 1), (Offloads::NONE, 1), (Offloads::ALL, 2)] {
+        let opened = Tun::create(&TunConfig { offloads, queues, ..TunConfig::new("vpn9") }).expect("made");
         let queue = &opened.queues()[0];
         let fd = queue.as_fd().try_clone_to_owned().expect("descriptors are left");
         let by_fd = Tun::from_fd(fd, Offloads::ALL).expect("a TUN device");
@@ -340,4 +391,20 @@ fn a_device_that_another_process_opened_is_taken_over_as_it_is() {
             assert_eq!(taken.queues()[0].read(&mut [0; 64]).expect("readable"), None, "does not block");
         }
     }
+}
+
+#[test]
+fn offloads_that_the_opener_of_a_device_had_switched_on_are_off_unless_asked_for() {
+    let name = "offloads_that_the_opener_of_a_device_had_switched_on_are_off_unless_asked_for";
+    if Namespace::enter(name).is_none() {
+        return;
+    }
+    let opened = device(Offloads::ALL);
+    let fd = opened.queues()[0].as_fd().try_clone_to_owned().expect("descriptors are left");
+    let taken = Tun::from_fd(fd, Offloads::NONE).expect("a TUN device");
+    assert_eq!((taken.offloads(), taken.queues()[0].format()), (Offloads::NONE, FrameFormat::VnetHeader));
+    let mirror = Mirror::start(taken.into_queues().remove(0));
+    exchange_over_tcp(NEAR_V4, FAR_V4);
+    let seen = mirror.stop();
+    assert_eq!((seen.super_packets, seen.writes), (0, seen.packets), "{seen:?}");
 }

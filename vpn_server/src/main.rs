@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use vpn_core::{
-    cli::{self, GlobalArgs, SharedCommand, StatusArgs},
+    cli::{self, GlobalArgs, OffloadArgs, SharedCommand, StatusArgs},
     config::{Config, Role},
     control::ControlClient,
-    node,
+    node::{self, NodeOptions},
 };
 
 const DEFAULT_CONFIG: &str = "/etc/vpn/server.toml";
@@ -44,8 +44,9 @@ enum Command {
   vpn-server init --dir ./lab --pool 10.9.0.0/24 --endpoint 192.0.2.1:51820")]
     Init(init::InitArgs),
     /// Run in the foreground until stopped; SIGHUP reloads
-    #[command(after_help = "Examples:\n  vpn-server run\n  vpn-server run -c ./lab/server.toml -v")]
-    Run,
+    #[command(after_help = "Examples:\n  vpn-server run\n  vpn-server run -c ./lab/server.toml -v\n  \
+        vpn-server run --offload off    # in place of `offload` in [interface], to look for a fault")]
+    Run(OffloadArgs),
     /// Say what is wrong with the configuration, with file and line
     #[command(after_help = "Examples:\n  vpn-server check\n  vpn-server check --json -c ./lab/server.toml")]
     Check,
@@ -84,8 +85,8 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
     let load = move || Config::load(&file, Role::Server, SystemTime::now());
     match command {
         Command::Init(args) => init::init(&args),
-        Command::Run => {
-            let options = global.node_options();
+        Command::Run(OffloadArgs { offload }) => {
+            let options = NodeOptions { offload, ..global.node_options() };
             Ok(node::run(&load, Role::Server, &options)?)
         }
         Command::Check => cli::check(global, load()),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use vpn_core::{
-    cli::Usage,
+    cli::{OffloadArgs, Usage},
     engine::QueueCount,
     journal::InterfaceName,
     session,
@@ -35,6 +35,8 @@ Environment, as of wireguard-go:
   LOG_LEVEL                   verbose, error or silent
   WG_PROCESS_FOREGROUND=1     as --foreground
   WG_TUN_FD=N                 take the TUN device with this file descriptor in place of making one
+Of our own:
+  VPN_OFFLOAD=LIST            as --offload; auto is the default
 For tests:
   VPN_TEST_REKEY_AFTER=N      renew sessions after so many seconds (1 to 120)
 
@@ -53,6 +55,8 @@ pub(crate) struct WireguardArgs {
     /// Stay in the foreground and log to the standard error
     #[arg(short, long, env = "WG_PROCESS_FOREGROUND", value_parser = FalseyValueParser::new())]
     foreground: bool,
+    #[command(flatten)]
+    offload: OffloadArgs,
     /// File descriptor of a TUN device to use
     #[arg(long, env = "WG_TUN_FD", value_name = "N", hide = true, value_parser = parse_descriptor)]
     tun_fd: Option<TunDescriptor>,
@@ -132,6 +136,7 @@ pub(crate) fn run(args: &WireguardArgs) -> anyhow::Result<()> {
         queues: args.queues,
         folder: args.socket_dir.clone(),
         rekey_after: Duration::from_secs(args.rekey_after),
+        offload: args.offload.offload.unwrap_or_default(),
     };
     Ok(uapi::run(&options, || {
         if let Some(detached) = detached {

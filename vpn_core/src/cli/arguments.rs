@@ -2,6 +2,7 @@
 
 use crate::{
     control::{ControlClient, Palette, RUN_FOLDER, socket_path},
+    engine::OffloadSet,
     node::{NodeOptions, STATE_FOLDER},
 };
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
@@ -36,6 +37,14 @@ pub struct GlobalArgs {
     /// Folder of the journals of system changes
     #[arg(long, global = true, env = "VPN_STATE_DIR", value_name = "DIR", default_value = STATE_FOLDER, hide = true)]
     pub state_dir: PathBuf,
+}
+
+/// For commands that move packets.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OffloadArgs {
+    /// Offloads of the kernel to use: auto, off, or some of checksum, tso, uso, gso and gro with commas between them
+    #[arg(long, env = "VPN_OFFLOAD", value_name = "LIST")]
+    pub offload: Option<OffloadSet>,
 }
 
 /// Forms of the log.
@@ -93,7 +102,7 @@ impl GlobalArgs {
 
     /// Where a node that these arguments start keeps its files.
     pub fn node_options(&self) -> NodeOptions {
-        NodeOptions { run_folder: self.run_dir.clone(), state_folder: self.state_dir.clone() }
+        NodeOptions { run_folder: self.run_dir.clone(), state_folder: self.state_dir.clone(), offload: None }
     }
 
     /// The control socket of the node with this interface.

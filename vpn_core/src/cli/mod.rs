@@ -8,7 +8,7 @@ mod output;
 mod shared;
 mod status;
 
-pub use arguments::{Color, GlobalArgs, LogFormat};
+pub use arguments::{Color, GlobalArgs, LogFormat, OffloadArgs};
 pub use check::check;
 pub use exit::{ExitStatus, NotConnected, NotPermitted, Usage, run};
 pub use keys::{random_secret, random_wireguard_key};

@@ -4,6 +4,7 @@ use super::{
     EndpointName, InterfaceName, Role,
     fault::Complaint,
     key::{Secret, take_secret},
+    offload::read_offload,
     queues::read_queues,
     suite::read_suites,
     table::{Source, Table, Value},
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     asymmetric::{Identity, X25519PublicKey, X25519SecretKey},
     base::SecretBytes,
-    engine::QueueCount,
+    engine::{OffloadSet, QueueCount},
     gateway::Egress,
     handshake::{PeerKey, Protocol},
     wire::{hybrid::SuiteSet, ip::IPV6_MIN_MTU},
@@ -49,6 +50,8 @@ pub struct InterfaceConfig {
     pub wireguard_key: Option<SecretBytes<32>>,
     /// The suites that this node offers and accepts in hybrid sessions.
     pub suites: SuiteSet,
+    /// What the kernel may do for many packets at once.
+    pub offload: OffloadSet,
     /// Whether routes for allowed IPs are installed.
     pub routes: Routes,
     /// Queues of the TUN device, each with a thread and a UDP socket of its own.
@@ -119,6 +122,7 @@ pub(super) fn read_interface<'t>(
     let wireguard_key = take_secret(source, &mut table, "wireguard_key", "wireguard_key_file");
     let suites = read_suites(source, table.take("suite"));
     refuse_one_key_for_both(source, identity.as_ref(), wireguard_key.as_ref().ok().and_then(Option::as_ref));
+    let offload = read_offload(source, table.take("offload"));
     let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
     let queues = read_queues(source, table.take("queues"), role);
     refuse_kill_switch(source, table.take("kill_switch"));
@@ -133,6 +137,7 @@ pub(super) fn read_interface<'t>(
         network_key: network_key.ok()?.map(|secret| secret.key),
         wireguard_key: wireguard_key.ok()?.map(|secret| secret.key),
         suites: suites?,
+        offload: offload?,
         routes: routes?,
         queues: queues?,
     })

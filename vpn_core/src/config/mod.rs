@@ -13,6 +13,7 @@ mod key;
 mod load;
 mod names;
 mod new_files;
+mod offload;
 mod overlap;
 mod peer;
 mod queues;
@@ -21,7 +22,11 @@ mod table;
 mod wireguard_file;
 mod write;
 
-pub use crate::{gateway::Egress, journal::InterfaceName};
+pub use crate::{
+    engine::{OffloadError, OffloadSet},
+    gateway::Egress,
+    journal::InterfaceName,
+};
 pub use edit::{EditError, PeerEdit, add_wireguard_key_file, edit_peer, read_file, replace_file};
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{DEFAULT_MTU, GatewayConfig, InterfaceConfig, Routes};

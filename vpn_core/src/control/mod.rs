@@ -13,7 +13,7 @@ pub use render::{Palette, render};
 #[cfg(target_os = "linux")]
 pub(crate) use server::bind_private;
 pub use server::{BindError, ControlServer, Handler};
-pub use status::{DropCounts, InterfaceStatus, PeerState, PeerStatus, Status};
+pub use status::{DropCounts, InterfaceStatus, OffloadStatus, PeerState, PeerStatus, Status};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

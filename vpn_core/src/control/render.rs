@@ -1,6 +1,6 @@
 //! A status for people, in the manner of `wg show`.
 
-use super::{PeerState, PeerStatus, Status};
+use super::{OffloadStatus, PeerState, PeerStatus, Status};
 use std::fmt::{self, Write as _};
 
 /// Which colours to print with.
@@ -43,6 +43,9 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
     field(text, "listening port", &interface.listen_port.to_string())?;
     field(text, "addresses", &interface.addresses.join(", "))?;
     field(text, "mtu", &interface.mtu.to_string())?;
+    if let Some(offload) = interface.offload {
+        field(text, "offload", &offloads(offload))?;
+    }
     let counts: Vec<String> = status
         .drops
         .iter()
@@ -53,6 +56,20 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
         field(text, "dropped", &counts.join(", "))?;
     }
     status.peers.iter().try_for_each(|peer| write_peer(text, peer, palette))
+}
+
+/// The offloads in force, by the names that they have in a configuration.
+fn offloads(offload: OffloadStatus) -> String {
+    let names = [
+        (offload.tun_checksum, "checksum"),
+        (offload.tun_tcp, "tso"),
+        (offload.tun_udp, "uso"),
+        (offload.udp_gso, "gso"),
+        (offload.udp_gro, "gro"),
+    ];
+    let names: Vec<&str> =
+        names.into_iter().filter_map(|(in_force, name)| in_force.then_some(name)).collect();
+    if names.is_empty() { "off".to_owned() } else { names.join(", ") }
 }
 
 fn write_peer(text: &mut String, peer: &PeerStatus, palette: Palette) -> fmt::Result {
@@ -156,6 +173,30 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "16777215.99 TiB");
         assert_eq!(ago(0), "now");
         assert_eq!(ago(3661), "1 hour, 1 minute, 1 second ago");
+    }
+
+    #[test]
+    fn offloads_are_shown_by_the_names_in_a_configuration() {
+        let line = |offload| {
+            let mut status = Status::default();
+            status.interface.offload = offload;
+            let text = render(&status, Palette::Plain);
+            text.lines()
+                .find_map(|line| line.trim().strip_prefix("offload").map(|rest| rest.trim().to_owned()))
+        };
+        let off = OffloadStatus::default();
+        assert_eq!(line(None), None, "an older node does not tell");
+        assert_eq!(line(Some(off)).as_deref(), Some("off"));
+        for (offload, name) in [
+            (OffloadStatus { tun_checksum: true, ..off }, "checksum"),
+            (OffloadStatus { tun_tcp: true, ..off }, "tso"),
+            (OffloadStatus { tun_udp: true, ..off }, "uso"),
+            (OffloadStatus { udp_gso: true, ..off }, "gso"),
+            (OffloadStatus { udp_gro: true, ..off }, "gro"),
+            (OffloadStatus { tun_tcp: true, udp_gro: true, ..off }, "tso, gro"),
+        ] {
+            assert_eq!(line(Some(offload)).as_deref(), Some(name));
+        }
     }
 
     #[test]

@@ -33,6 +33,25 @@ pub struct InterfaceStatus {
     pub mtu: u16,
     /// Addresses with their prefix lengths.
     pub addresses: Vec<String>,
+    /// What the kernel does for many packets at once; nodes before this field do not tell.
+    #[serde(default)]
+    pub offload: Option<OffloadStatus>,
+}
+
+/// The offloads that are in force at this moment: wished for, and not refused by the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the form of the JSON: one switch each")]
+pub struct OffloadStatus {
+    /// `checksum`: the TUN device takes and gives packets whose checksums are left out.
+    pub tun_checksum: bool,
+    /// `tso`: the TUN device takes and gives TCP unsegmented, in both directions.
+    pub tun_tcp: bool,
+    /// `uso`: the same of UDP.
+    pub tun_udp: bool,
+    /// `gso`: the UDP socket sends runs of datagrams.
+    pub udp_gso: bool,
+    /// `gro`: the UDP socket receives runs of datagrams.
+    pub udp_gro: bool,
 }
 
 /// One peer.
@@ -104,7 +123,8 @@ mod tests {
     fn the_documented_json_is_read_and_written_field_by_field() {
         let documented = r#"{"interface": {"name": "vpn0", "public_key": "k",
             "wireguard_public_key": "w", "listen_port": 51820, "mtu": 1420,
-            "addresses": ["10.66.0.1/16"]},
+            "addresses": ["10.66.0.1/16"],
+            "offload": {"tun_checksum": true, "tun_tcp": true, "tun_udp": true, "udp_gso": true, "udp_gro": true}},
             "peers": [{"name": "alice", "public_key": "p", "state": "up", "endpoint": "198.51.100.7:40000",
             "handshake": "hybrid", "post_quantum": true, "psk": true, "suite": "chacha20-poly1305",
             "last_handshake_seconds": 12, "rekeys": 3, "rx_bytes": 123, "tx_bytes": 456,

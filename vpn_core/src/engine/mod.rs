@@ -14,6 +14,7 @@
 mod control_loop;
 mod downlink;
 mod mailbox;
+mod offload;
 mod outlet;
 mod queue;
 mod queues;
@@ -21,6 +22,7 @@ mod queues;
 mod sys;
 mod uplink;
 
+pub use offload::{OffloadError, OffloadSet};
 pub use queues::{MAX_QUEUES, QueueCount, QueueCountError};
 
 use crate::{
@@ -209,6 +211,16 @@ impl Engine {
     /// How many queues there are.
     pub fn queues(&self) -> usize {
         self.queues.len()
+    }
+
+    /// The offloads that are in force on every queue at this moment: the kernel may refuse one later than at the start.
+    pub fn offloads(&self) -> OffloadSet {
+        let of_queue = |queue: &Shared| OffloadSet {
+            tun: queue.tun.offloads_in_force(),
+            gso: queue.udp.gso(),
+            gro: queue.udp.gro(),
+        };
+        self.queues.iter().map(of_queue).fold(OffloadSet::AUTO, OffloadSet::and)
     }
 
     /// The packet path, for its counters.

@@ -1,26 +1,27 @@
 //! The TUN device of Linux: `/dev/net/tun` with `virtio_net_hdr`, offloads and several queues.
 
 use super::{
+    coalesce::Mergeable,
+    headers::L4,
+    offload::{self, RefusedWrites},
     sys::{self, InterfaceRequest},
     vnet::{FrameFormat, Offloads, VNET_HEADER_SIZE},
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, IoSlice, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
+    sync::Arc,
 };
 
 const DEVICE_PATH: &str = "/dev/net/tun";
 
 /// Queues of one device (the kernel's `MAX_TAP_QUEUES`).
 const MAX_QUEUES: usize = 256;
-
-const TSO: libc::c_uint = libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
-const USO: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6; // the kernel takes both or neither
 
 /// How to make a TUN device.
 #[derive(Clone, Debug)]
@@ -133,9 +134,13 @@ impl Tun {
             let mut request = InterfaceRequest::new(name, (flags | exclusive).cast_unsigned() as u16);
             sys::set_interface(file.as_fd(), &mut request).map_err(|source| refusal(&config.name, source))?;
             let queue = match queues.first() {
-                None => TunQueue::configure(file, &config.name, config.offloads)?,
+                None => {
+                    let queue = TunQueue::configure(file, &config.name, config.offloads)?;
+                    queue.probe_writes();
+                    queue
+                }
                 // Header size and offloads belong to the device, not to a queue.
-                Some(first) => TunQueue { file, ..*first },
+                Some(first) => TunQueue { file, refused: Arc::clone(&first.refused), ..*first },
             };
             queues.push(queue);
         }
@@ -145,19 +150,21 @@ impl Tun {
     /// Takes over a TUN device that another program opened and bound, with one queue. Without `virtio_net_hdr` it
     /// carries plain packets. `fd` becomes non-blocking.
     ///
-    /// The device must have been opened with `IFF_NO_PI`: some kernels (6.18) state that flag for every device, so that this
-    /// cannot always be checked; packets of such a device would be dropped as malformed.
+    /// The device must have been opened with `IFF_NO_PI`, which is checked where this process can see its interface: not in
+    /// another network namespace. Packets of a device without that flag would be dropped as malformed. It may have been opened
+    /// with `IFF_MULTI_QUEUE`, and is served through the queue handed over. Super-packets are not tried out beforehand,
+    /// because the device may be up.
     ///
     /// # Errors
     /// [`TunError::NotTun`] when `fd` is something else; [`TunError::System`].
     pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Result<Self, TunError> {
         let request = sys::interface(fd.as_fd()).map_err(|source| TunError::NotTun(Some(source)))?;
-        let flags = libc::c_int::from(request.flags);
-        if flags & libc::IFF_TUN == 0 || flags & libc::IFF_NO_PI == 0 {
-            return Err(TunError::NotTun(None));
-        }
         let name = String::from_utf8_lossy(request.name.split(|byte| *byte == 0).next().unwrap_or_default());
         let name = name.into_owned();
+        let flags = libc::c_int::from(request.flags);
+        if flags & libc::IFF_TUN == 0 || flags & libc::IFF_NO_PI == 0 || lacks_no_pi(&name) {
+            return Err(TunError::NotTun(None));
+        }
         fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
             .map_err(|errno| system("fcntl(O_NONBLOCK)", &name)(errno.into()))?;
         let queue = TunQueue::configure(File::from(fd), &name, offloads)?;
@@ -199,18 +206,35 @@ pub struct TunQueue {
     file: File,
     format: FrameFormat,
     offloads: Offloads,
+    refused: Arc<RefusedWrites>,
 }
 
 impl TunQueue {
     /// Reads back what kind of device `file` is and asks for offloads.
     fn configure(file: File, name: &str, wanted: Offloads) -> Result<Self, TunError> {
         let request = sys::interface(file.as_fd()).map_err(system("TUNGETIFF", name))?;
-        if libc::c_int::from(request.flags) & libc::IFF_VNET_HDR == 0 {
-            return Ok(Self { file, format: FrameFormat::Plain, offloads: Offloads::NONE });
-        }
-        sys::set_vnet_header_size(file.as_fd(), VNET_HEADER_SIZE).map_err(system("TUNSETVNETHDRSZ", name))?;
-        let offloads = request_offloads(&file, name, wanted);
-        Ok(Self { file, format: FrameFormat::VnetHeader, offloads })
+        let (format, offloads) = if libc::c_int::from(request.flags) & libc::IFF_VNET_HDR == 0 {
+            (FrameFormat::Plain, Offloads::NONE)
+        } else {
+            sys::set_vnet_header_size(file.as_fd(), VNET_HEADER_SIZE)
+                .map_err(system("TUNSETVNETHDRSZ", name))?;
+            let granted = offload::request(name, wanted, |flags| sys::set_offload(file.as_fd(), flags));
+            (FrameFormat::VnetHeader, granted)
+        };
+        Ok(Self { file, format, offloads, refused: Arc::new(RefusedWrites::new(name)) })
+    }
+
+    /// A queue whose frames go to `file`, which takes all of them.
+    #[cfg(test)]
+    pub(super) fn into_file(file: File) -> Self {
+        let refused = Arc::new(RefusedWrites::new("vpn0"));
+        Self { file, format: FrameFormat::VnetHeader, offloads: Offloads::ALL, refused }
+    }
+
+    /// Finds out which super-packets the kernel takes, on a device that was just made and is down.
+    fn probe_writes(&self) {
+        let write = |frame: &[u8]| self.write_frame(&[IoSlice::new(frame)]);
+        offload::probe_writes(self.offloads, &self.refused, write);
     }
 
     /// Reads one frame into `buffer`, which should hold [`super::MAX_FRAME_SIZE`] bytes (a longer frame is cut and
@@ -244,9 +268,23 @@ impl TunQueue {
         self.format
     }
 
-    /// What the kernel granted.
+    /// What the kernel granted: what a read may bring.
     pub const fn offloads(&self) -> Offloads {
         self.offloads
+    }
+
+    /// What is used in both directions now: what was granted, without what the kernel has refused on a write.
+    pub fn offloads_in_force(&self) -> Offloads {
+        self.refused.remaining(self.offloads)
+    }
+
+    /// Takes note of which super-packets a writer goes on with after what the kernel answered.
+    pub(super) fn note_accepted(&self, accepted: Mergeable) {
+        for (l4, accepted) in [(L4::Tcp, accepted.tcp), (L4::Udp, accepted.udp)] {
+            if !accepted {
+                self.refused.refuse(l4);
+            }
+        }
     }
 }
 
@@ -257,36 +295,14 @@ impl AsFd for TunQueue {
     }
 }
 
-/// Asks for `wanted`, then for less, until the kernel agrees. Each switch logs once per device.
-fn request_offloads(file: &File, name: &str, wanted: Offloads) -> Offloads {
-    if !wanted.checksum {
-        return Offloads::NONE;
-    }
-    let steps = [wanted, Offloads { udp: false, ..wanted }, Offloads { udp: false, tcp: false, ..wanted }];
-    for granted in steps {
-        let mut flags = libc::TUN_F_CSUM;
-        if granted.tcp {
-            flags |= TSO;
-        }
-        if granted.udp {
-            flags |= USO;
-        }
-        match sys::set_offload(file.as_fd(), flags) {
-            Ok(()) => {
-                if granted != wanted {
-                    tracing::info!(
-                        interface = name,
-                        ?granted,
-                        "the kernel grants fewer offloads than asked for"
-                    );
-                }
-                return granted;
-            }
-            Err(error) => tracing::debug!(interface = name, ?granted, %error, "offloads refused"),
-        }
-    }
-    tracing::info!(interface = name, "the kernel grants no offloads");
-    Offloads::NONE
+/// Whether packets of the TUN device carry packet information. `TUNGETIFF` does not tell: the flag has the number of
+/// `IFF_NOFILTER`, which the kernel adds for every device without a socket filter. What cannot be read says nothing.
+fn lacks_no_pi(name: &str) -> bool {
+    // A TUN device of another network namespace has no entry here, or that of a namesake; that much is the caller's to know.
+    let flags = fs::read_to_string(format!("/sys/class/net/{name}/tun_flags")).unwrap_or_default();
+    let flags =
+        flags.trim().strip_prefix("0x").and_then(|digits| libc::c_int::from_str_radix(digits, 16).ok());
+    flags.is_some_and(|flags| flags & libc::IFF_NO_PI == 0)
 }
 
 fn open_device(name: &str) -> Result<File, TunError> {

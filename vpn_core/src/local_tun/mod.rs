@@ -18,6 +18,8 @@ mod coalesce;
 mod device;
 mod flows;
 mod headers;
+#[cfg(target_os = "linux")]
+mod offload;
 mod segment;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "ioctl on the TUN device has no safe wrapper in std")]

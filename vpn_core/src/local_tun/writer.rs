@@ -64,7 +64,11 @@ impl TunWriter {
         arena: &mut [u8],
         packets: &[Range<usize>],
     ) -> WriteReport {
-        self.write_to(tun.format(), tun.offloads(), arena, packets, &mut |slices| tun.write_frame(slices))
+        let offloads = tun.offloads_in_force();
+        let report =
+            self.write_to(tun.format(), offloads, arena, packets, &mut |slices| tun.write_frame(slices));
+        tun.note_accepted(self.accepted);
+        report
     }
 
     /// Writes as `write_packets` does, to anything that takes frames: `sink` gets all slices of one at once and returns the
@@ -128,7 +132,8 @@ impl TunWriter {
                 self.write_singles(item, FrameFormat::VnetHeader, arena, packets, sink, report);
                 // What the kernel takes one by one but not as a whole shows that it lacks this kind of GSO.
                 if report.written == written + item.count {
-                    self.refuse(tcp);
+                    let accepted = if tcp { &mut self.accepted.tcp } else { &mut self.accepted.udp };
+                    *accepted = false;
                 }
             }
             Err(_) => report.dropped += item.count,
@@ -156,19 +161,6 @@ impl TunWriter {
                 Ok(_) => report.written += 1,
                 Err(_) => report.dropped += 1,
             }
-        }
-    }
-
-    fn refuse(&mut self, tcp: bool) {
-        let protocol = if tcp { "TCP" } else { "UDP" };
-        tracing::warn!(
-            protocol,
-            "the kernel refuses super-packets on the TUN device: writing packets singly"
-        );
-        if tcp {
-            self.accepted.tcp = false;
-        } else {
-            self.accepted.udp = false;
         }
     }
 }
@@ -388,6 +380,26 @@ mod tests {
         let second = write_with(&mut writer, &packets, &mut refusing);
         assert_eq!(second, WriteReport { written: 3, dropped: 0, writes: 3 });
         assert_eq!(seen, [packets.clone(), packets].concat());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_one_writer_was_refused_the_other_writers_of_its_queue_do_not_try() {
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null").expect("exists everywhere");
+        let queue = super::super::TunQueue::into_file(null);
+        let writes = |writer: &mut TunWriter, first: Spec| {
+            let packets = build(&run_of(first, &[500, 500]));
+            let len = packets[0].len();
+            writer
+                .write_packets(&queue, &mut packets.concat(), &[0..len, len..2 * len, 2 * len..3 * len])
+                .writes
+        };
+        assert_eq!(writes(&mut TunWriter::new(), Spec::tcp(500)), 1);
+        let accepted = Mergeable { tcp: false, udp: true };
+        assert_eq!(writes(&mut TunWriter { accepted, ..TunWriter::new() }, Spec::tcp(500)), 3);
+        assert_eq!(queue.offloads_in_force(), Offloads { tcp: false, ..Offloads::ALL });
+        assert_eq!(writes(&mut TunWriter::new(), Spec::tcp(500)), 3);
+        assert_eq!(writes(&mut TunWriter::new(), Spec::udp(500)), 1, "UDP was not refused");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod system;
 use crate::{
     config::{Config, ConfigError, Role},
     control::{BindError, ControlServer},
+    engine::OffloadSet,
     gateway::GatewayError,
     journal::{InterfaceName, Journal, JournalError},
     local_tun::TunError,
@@ -42,6 +43,8 @@ pub struct NodeOptions {
     pub run_folder: PathBuf,
     /// Folder of the journal.
     pub state_folder: PathBuf,
+    /// The offloads to use, in place of those in the configuration.
+    pub offload: Option<OffloadSet>,
 }
 
 /// Why a node did not start, or stopped unasked.

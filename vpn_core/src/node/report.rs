@@ -3,8 +3,9 @@
 use crate::{
     base::{DropCounters, DropReason},
     config::{Config, PeerConfig, Role},
-    control::{self, InterfaceStatus, PeerStatus, Status},
+    control::{self, InterfaceStatus, OffloadStatus, PeerStatus, Status},
     device,
+    engine::OffloadSet,
     handshake::{PeerKey, Protocol},
     tunnel::{PeerState, Unanswered},
 };
@@ -19,6 +20,7 @@ pub(super) fn status(
     config: &Config,
     role: Role,
     listen_port: u16,
+    offloads: OffloadSet,
     peers: Vec<device::PeerStatus>,
     drops: &DropCounters,
 ) -> Status {
@@ -33,6 +35,7 @@ pub(super) fn status(
             listen_port,
             mtu: interface.mtu,
             addresses: interface.addresses.iter().map(ToString::to_string).collect(),
+            offload: Some(offload_status(offloads)),
         },
         peers: config
             .peers
@@ -47,6 +50,16 @@ pub(super) fn status(
             Role::Server => "server".to_owned(),
             Role::Client => "client".to_owned(),
         },
+    }
+}
+
+fn offload_status(OffloadSet { tun, gso, gro }: OffloadSet) -> OffloadStatus {
+    OffloadStatus {
+        tun_checksum: tun.checksum,
+        tun_tcp: tun.tcp,
+        tun_udp: tun.udp,
+        udp_gso: gso,
+        udp_gro: gro,
     }
 }
 

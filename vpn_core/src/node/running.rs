@@ -88,6 +88,7 @@ impl<'a> Running<'a> {
             listen = %engine.local_addr(),
             public_key = %interface.identity.public_key(),
             peers = config.peers.len(),
+            offload = %engine.offloads(),
             "the tunnel is ready"
         );
         let running = Self {
@@ -340,7 +341,8 @@ impl Handler for Running<'_> {
     fn status(&self) -> Status {
         let peers = self.engine.with_device(|device, now| device.peer_status(now)).unwrap_or_default();
         let port = self.engine.local_addr().port();
-        report::status(&self.config.borrow(), self.role, port, peers, self.engine.plane().drops())
+        let offloads = self.engine.offloads();
+        report::status(&self.config.borrow(), self.role, port, offloads, peers, self.engine.plane().drops())
     }
 
     fn stop(&self) {
@@ -460,6 +462,7 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("mtu", a.mtu != b.mtu),
         ("suite", a.suites != b.suites),
         ("queues", a.queues != b.queues),
+        ("offload", a.offload != b.offload),
         ("routes", a.routes != b.routes),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
         ("wireguard_key", !same_wireguard_key),

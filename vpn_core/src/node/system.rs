@@ -3,7 +3,7 @@
 use super::{NodeError, NodeOptions};
 use crate::{
     config::{self, Config},
-    engine::Queue,
+    engine::{OffloadSet, Queue},
     gateway::{Gateway, GatewayConfig},
     journal::{InterfaceName, Journal},
     local_tun::{Tun, TunConfig},
@@ -43,7 +43,7 @@ impl System {
             },
             routes: None,
         };
-        match system.make(config) {
+        match system.make(config, options.offload.unwrap_or(interface.offload)) {
             Ok(queues) => Ok((system, queues)),
             Err(error) => {
                 system.stop_after(&error);
@@ -52,16 +52,16 @@ impl System {
         }
     }
 
-    fn make(&mut self, config: &Config) -> Result<Vec<Queue>, NodeError> {
+    fn make(&mut self, config: &Config, offload: OffloadSet) -> Result<Vec<Queue>, NodeError> {
         let interface = &config.interface;
         let any_port = SocketAddr::from(([0_u16; 8], 0));
         let udp = UdpConfig {
             fwmark: Some(self.mark.value()),
-            ..UdpConfig::new(interface.listen.unwrap_or(any_port))
+            ..offload.udp_config(interface.listen.unwrap_or(any_port))
         };
         let queues = interface.queues.get();
         let sockets = UdpSocket::bind_group(&udp, queues)?;
-        let tun = Tun::create(&TunConfig { queues, ..TunConfig::new(interface.name.as_str()) })?;
+        let tun = Tun::create(&TunConfig { queues, ..offload.tun_config(interface.name.as_str()) })?;
         self.setup.apply()?;
         if interface.routes == config::Routes::Auto {
             self.routes = Some(Routes::apply(&RoutePlan::empty(&interface.name), &mut self.journal)?);

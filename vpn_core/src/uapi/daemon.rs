@@ -7,10 +7,10 @@ use crate::{
     asymmetric::{X25519PublicKey, X25519SecretKey},
     base::{SecretBytes, since_unix_epoch},
     device::{Device, DeviceSettings, Forwarding, PeerStatus},
-    engine::{Engine, Notice, NoticeSink, Queue, QueueCount},
+    engine::{Engine, Notice, NoticeSink, OffloadSet, Queue, QueueCount},
     handshake::PeerKey,
     journal::InterfaceName,
-    local_tun::{Offloads, Tun, TunConfig, TunError},
+    local_tun::{Tun, TunConfig, TunError},
     routes::{Link, RouteError, shape_interface, watch_link},
     tunnel::{Event, PeerSettings},
     udp::{UdpConfig, UdpError, UdpSocket},
@@ -46,6 +46,8 @@ pub struct DaemonOptions {
     pub folder: PathBuf,
     /// Age at which the initiator of a session makes a new one.
     pub rekey_after: Duration,
+    /// The offloads to use where the kernel has them.
+    pub offload: OffloadSet,
 }
 
 /// Why the daemon did not start, or stopped unasked.
@@ -104,7 +106,8 @@ pub fn run(options: &DaemonOptions, ready: impl FnOnce()) -> Result<(), DaemonEr
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
         let daemon = Daemon::start(tun, options, &sink)?;
         ready();
-        tracing::info!(%interface, socket = %server.path().display(), "ready to be configured");
+        let (socket, offload) = (server.path().display(), daemon.engine.borrow().offloads());
+        tracing::info!(%interface, %socket, %offload, "ready to be configured");
         let outcome = tokio::select! {
             never = server.serve(&daemon) => match never {},
             _ = interrupt.recv() => Ok("told to stop"),
@@ -123,12 +126,13 @@ fn open_tun(options: &DaemonOptions) -> Result<(Tun, InterfaceName), DaemonError
     match options.tun {
         None => {
             let queues = options.queues.get();
-            let tun = Tun::create(&TunConfig { queues, ..TunConfig::new(options.interface.as_str()) })?;
+            let name = options.interface.as_str();
+            let tun = Tun::create(&TunConfig { queues, ..options.offload.tun_config(name) })?;
             shape_interface(&options.interface, DEFAULT_MTU)?;
             Ok((tun, options.interface.clone()))
         }
         Some(number) => {
-            let tun = Tun::inherited(number, Offloads::ALL)?;
+            let tun = Tun::inherited(number, options.offload.tun)?;
             // Whoever opened it may have let the kernel choose its name.
             let interface =
                 tun.name().parse().map_err(|_| TunError::BadName { name: tun.name().to_owned() })?;
@@ -140,6 +144,8 @@ fn open_tun(options: &DaemonOptions) -> Result<(Tun, InterfaceName), DaemonError
 /// The device behind the socket. The socket's thread is its only user; the packet threads have the engine's own state.
 struct Daemon {
     engine: RefCell<Engine>,
+    /// The offloads that each new socket is to use.
+    offload: OffloadSet,
     model: RefCell<Model>,
     handshakes: RefCell<HandshakeTimes>,
     /// The port as configured; 0 where the kernel chose one.
@@ -155,7 +161,8 @@ impl Daemon {
         getrandom::fill(&mut [0; 1]).map_err(|error| {
             DaemonError::system("the system gives no randomness")(io::Error::other(error))
         })?;
-        let sockets = UdpSocket::bind_group(&UdpConfig::new(any_address(0)), tun.queues().len())?;
+        let udp = options.offload.udp_config(any_address(0));
+        let sockets = UdpSocket::bind_group(&udp, tun.queues().len())?;
         let settings = DeviceSettings {
             hybrid: None,
             wireguard: None,
@@ -172,6 +179,7 @@ impl Daemon {
             .map_err(DaemonError::system("the packet threads cannot be started"))?;
         Ok(Self {
             engine: RefCell::new(engine),
+            offload: options.offload,
             model: RefCell::default(),
             handshakes: RefCell::default(),
             wanted_port: Cell::new(0),
@@ -250,7 +258,7 @@ impl Daemon {
         match port {
             Some(port) if port != bound => {
                 let fwmark = (mark != 0).then_some(mark);
-                let config = UdpConfig { fwmark, ..UdpConfig::new(any_address(port)) };
+                let config = UdpConfig { fwmark, ..self.offload.udp_config(any_address(port)) };
                 let mut engine = self.engine.borrow_mut();
                 let sockets =
                     UdpSocket::bind_group(&config, engine.queues()).map_err(|error| refused(port, error))?;

@@ -73,11 +73,9 @@ impl UdpSocket {
             Port::Own => {}
             Port::Shared => share_port(fd.as_fd(), listen)?,
         }
-        let gro = config.gro && sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-        let gso = config.gso && sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
-        if (gso, gro) != (config.gso, config.gro) {
-            tracing::info!(gso, gro, "the kernel lacks UDP segmentation offload: throughput will be low");
-        }
+        let Granted { gso, gro } = request_offloads(config, |option, value| {
+            sys::set_option(fd.as_fd(), libc::SOL_UDP, option, value)
+        });
         sys::bind(fd.as_fd(), &Name::of(listen, v6)).map_err(|source| bind_error(config.listen, source))?;
         let socket = std::net::UdpSocket::from(fd);
         let local = socket.local_addr().map_err(system("getsockname", config.listen))?;
@@ -225,7 +223,7 @@ impl UdpSocket {
             _ => return false,
         };
         if hopeless && self.gso.swap(false, Ordering::Relaxed) {
-            tracing::warn!(%error, "the kernel refuses UDP segmentation offload: sending datagrams singly");
+            tracing::warn!(offload = "gso", %error, "the kernel refuses to segment: sending datagrams singly");
         }
         true
     }
@@ -357,6 +355,29 @@ fn share_port(fd: BorrowedFd<'_>, listen: SocketAddr) -> Result<(), UdpError> {
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(system("SO_REUSEPORT", listen))
 }
 
+/// Which offloads a socket has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Granted {
+    gso: bool,
+    gro: bool,
+}
+
+/// Asks for the offloads that `config` wants; `set` sets an option of UDP. Logs each one that is missing. That the kernel
+/// knows `UDP_SEGMENT` does not mean that it works on every path: that shows when a run is sent.
+fn request_offloads(config: &UdpConfig, set: impl Fn(libc::c_int, libc::c_int) -> io::Result<()>) -> Granted {
+    let ask = |offload, wanted: bool, option, value| {
+        let outcome = if wanted { set(option, value) } else { return false };
+        if let Err(error) = &outcome {
+            tracing::info!(offload, %error, "the kernel lacks this offload: throughput will be lower");
+        }
+        outcome.is_ok()
+    };
+    Granted {
+        gso: ask("gso", config.gso, libc::UDP_SEGMENT, 0), // 0: no segments but where a send asks for them
+        gro: ask("gro", config.gro, libc::UDP_GRO, 1),
+    }
+}
+
 /// Past the system's limit where permitted, up to it otherwise. A small buffer is slow but works.
 fn set_buffer(fd: BorrowedFd<'_>, force: libc::c_int, limited: libc::c_int, size: usize) {
     let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
@@ -421,6 +442,36 @@ fn system(step: &'static str, listen: SocketAddr) -> impl FnOnce(io::Error) -> U
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_an_offload_leaves_the_other_one() {
+        let config = UdpConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        for known in [&[][..], &[libc::UDP_SEGMENT], &[libc::UDP_GRO], &[libc::UDP_SEGMENT, libc::UDP_GRO]] {
+            let granted = request_offloads(&config, |option, _| {
+                if known.contains(&option) { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+            });
+            let (gso, gro) = (known.contains(&libc::UDP_SEGMENT), known.contains(&libc::UDP_GRO));
+            assert_eq!(granted, Granted { gso, gro }, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn an_offload_that_is_not_wanted_is_not_asked_for() {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        for (gso, gro, asked) in [
+            (false, false, vec![]),
+            (true, false, vec![(libc::UDP_SEGMENT, 0)]),
+            (false, true, vec![(libc::UDP_GRO, 1)]),
+        ] {
+            let seen = std::cell::RefCell::new(Vec::new());
+            let granted =
+                request_offloads(&UdpConfig { gso, gro, ..UdpConfig::new(listen) }, |option, value| {
+                    seen.borrow_mut().push((option, value));
+                    Ok(())
+                });
+            assert_eq!((granted, seen.into_inner()), (Granted { gso, gro }, asked));
+        }
+    }
 
     #[test]
     fn segmentation_is_given_up_where_it_cannot_work_and_only_there() {
