@@ -32,8 +32,6 @@ pub struct UdpSocket {
     local: SocketAddr,
     /// Cleared when the kernel refuses to segment for this socket.
     gso: AtomicBool,
-    /// A segmented send has worked, so that a later `EINVAL` is the path's fault.
-    gso_has_worked: AtomicBool,
     gro: bool,
 }
 
@@ -79,7 +77,7 @@ impl UdpSocket {
         sys::bind(fd.as_fd(), &Name::of(listen, v6)).map_err(|source| bind_error(config.listen, source))?;
         let socket = std::net::UdpSocket::from(fd);
         let local = socket.local_addr().map_err(system("getsockname", config.listen))?;
-        Ok(Self { socket, local, gso: AtomicBool::new(gso), gso_has_worked: AtomicBool::new(false), gro })
+        Ok(Self { socket, local, gso: AtomicBool::new(gso), gro })
     }
 
     /// The address and port that the socket is bound to.
@@ -188,7 +186,6 @@ impl UdpSocket {
         if run.count > 1 && self.gso() {
             match self.send_from(&run.to, bytes, Some(run.stride as u16)) {
                 Ok(source) => {
-                    self.gso_has_worked.store(true, Ordering::Relaxed);
                     report.count(run.count, source);
                     return bytes.len();
                 }
@@ -217,9 +214,9 @@ impl UdpSocket {
         let hopeless = match error.raw_os_error() {
             // No checksum offload on the way out (udp(7)).
             Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => true,
-            // Either no support, or a datagram is longer than the path's MTU: then single ones are fragmented.
-            Some(libc::EINVAL) => !self.gso_has_worked.load(Ordering::Relaxed),
-            Some(libc::EMSGSIZE) => false,
+            // A datagram is longer than the path's MTU (older kernels: invalid), and single ones are fragmented. The next
+            // path may be wider. What the kernel does not know at all it said when the socket was made.
+            Some(libc::EINVAL | libc::EMSGSIZE) => false,
             _ => return false,
         };
         if hopeless && self.gso.swap(false, Ordering::Relaxed) {
@@ -476,19 +473,16 @@ mod tests {
     #[test]
     fn segmentation_is_given_up_where_it_cannot_work_and_only_there() {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        for (errno, has_worked, sends_singly, gives_up) in [
-            (libc::EIO, true, true, true),
-            (libc::EIO, false, true, true),
-            (libc::EOPNOTSUPP, true, true, true),
-            (libc::EINVAL, false, true, true),
-            (libc::EINVAL, true, true, false),
-            (libc::EMSGSIZE, false, true, false),
-            (libc::ENETUNREACH, false, false, false),
-            (libc::EPERM, true, false, false),
+        for (errno, sends_singly, gives_up) in [
+            (libc::EIO, true, true),
+            (libc::EOPNOTSUPP, true, true),
+            (libc::EINVAL, true, false),
+            (libc::EMSGSIZE, true, false),
+            (libc::ENETUNREACH, false, false),
+            (libc::EPERM, false, false),
         ] {
             let socket = UdpSocket::bind(&UdpConfig::new(listen)).expect("a port is free");
             socket.gso.store(true, Ordering::Relaxed);
-            socket.gso_has_worked.store(has_worked, Ordering::Relaxed);
             let error = io::Error::from_raw_os_error(errno);
             assert_eq!(socket.is_about_gso(&error), sends_singly, "{error}");
             assert_eq!(!socket.gso(), gives_up, "{error}");
