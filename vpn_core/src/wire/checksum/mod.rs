@@ -137,7 +137,7 @@ mod tests {
     fn greatest_words_lose_no_carry() {
         for byte in [0, 1, 0x7f, 0x80, 0xff] {
             let bytes = vec![byte; MAX_LEN];
-            for len in 0..=MAX_LEN {
+            for len in (0..=600).chain(MAX_LEN - VECTOR..=MAX_LEN) {
                 assert_eq!(
                     ones_complement_sum(&bytes[..len], 0),
                     obvious_sum(&bytes[..len]),

@@ -89,8 +89,8 @@ impl Sum {
     fn add(&mut self, block: u128, padding: u64) {
         let [r0, r1] = self.r;
         let [b0, b1] = halves(block);
-        let (h0, carry) = carrying(u128::from(self.h[0]) + u128::from(b0));
-        let (h1, carry) = carrying(u128::from(self.h[1]) + u128::from(b1) + u128::from(carry));
+        let [h0, carry] = halves(u128::from(self.h[0]) + u128::from(b0));
+        let [h1, carry] = halves(u128::from(self.h[1]) + u128::from(b1) + u128::from(carry));
         let h2 = self.h[2] + padding + carry; // at most 6
 
         // r has 60 bits in each half, so nothing here passes 2^127, nor the last two lines' products 2^63.
@@ -98,8 +98,8 @@ impl Sum {
         let d1 = product(h0, r1) + product(h1, r0) + u128::from(h2 * self.wrapped);
         let d2 = h2 * r0;
 
-        let (d0, carry) = carrying(d0);
-        let (d1, carry) = carrying(d1 + u128::from(carry));
+        let [d0, carry] = halves(d0);
+        let [d1, carry] = halves(d1 + u128::from(carry));
         let d2 = d2 + carry;
         // What is above 2^130, five times.
         let (h0, carry) = d0.overflowing_add((d2 & !3) + (d2 >> 2));
@@ -125,13 +125,7 @@ fn product(a: u64, b: u64) -> u128 {
     u128::from(a) * u128::from(b)
 }
 
-/// The lower half, and the upper one, which is to be carried.
-#[inline]
-fn carrying(sum: u128) -> (u64, u64) {
-    let [low, high] = halves(sum);
-    (low, high)
-}
-
+/// The lower half, and the upper one: what is to be carried.
 #[inline]
 fn halves(number: u128) -> [u64; 2] {
     [number as u64, (number >> 64) as u64]
