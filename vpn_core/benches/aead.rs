@@ -1,36 +1,40 @@
 //! Sealing and opening batches: `AeadKey::seal_batch` and `open_batch` beside the same keys one packet at a time.
 //!
-//! After the criterion figures, interleaved rounds compare the three ways on the same packets and print the minimum of
-//! each. On a noisy machine only these ratios count.
+//! After the criterion figures, interleaved rounds compare the ways on the same packets and print the minimum of each. On a noisy machine only these ratios count.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use std::time::{Duration, Instant};
 use vpn_core::{
     base::SecretBytes,
-    symmetric::{AeadError, AeadKey, Frame, Suite, TAG_SIZE},
+    symmetric::{AeadError, AeadKey, BatchKernel, Frame, Suite, TAG_SIZE},
 };
 
 const COUNTS: [usize; 8] = [1, 2, 4, 8, 16, 40, 46, 64];
 /// Bytes of text in a packet.
-const LENGTHS: [usize; 3] = [64, 576, 1420];
+const LENGTHS: [usize; 5] = [64, 128, 256, 576, 1420];
 /// Bytes between packets, as between the segments of a send buffer.
 const HEADER: usize = 16;
 
 #[derive(Clone, Copy)]
 enum Way {
     ChaChaSingle,
+    /// With the kernel that this CPU would use.
     ChaChaBatch,
+    /// With the kernel for AVX2, or as if there were none.
+    ChaChaAvx2,
     AesSingle,
 }
 
-const WAYS: [(Way, &str); 3] = [
+const WAYS: [(Way, &str); 4] = [
     (Way::ChaChaSingle, "chacha20-poly1305 singly"),
     (Way::ChaChaBatch, "chacha20-poly1305 batch"),
+    (Way::ChaChaAvx2, "chacha20-poly1305 batch avx2"),
     (Way::AesSingle, "aes-256-gcm singly"),
 ];
 
 struct World {
     chacha: AeadKey,
+    avx2: AeadKey,
     aes: AeadKey,
     frames: Vec<Frame>,
     verdicts: Vec<Result<(), AeadError>>,
@@ -42,8 +46,10 @@ impl World {
         let secret = SecretBytes::new([7; 32]);
         let stride = HEADER + len + TAG_SIZE;
         let frame = |i| Frame { range: i * stride + HEADER..(i + 1) * stride, counter: i as u64 };
+        let with = |kernel| AeadKey::with_kernel(&secret, kernel);
         Self {
             chacha: AeadKey::new(Suite::ChaCha20Poly1305, &secret),
+            avx2: with(Some(BatchKernel::Avx2)).or_else(|| with(None)).expect("a key without a kernel"),
             aes: AeadKey::new(Suite::Aes256Gcm, &secret),
             frames: (0..count).map(frame).collect(),
             verdicts: vec![Ok(()); count],
@@ -55,6 +61,7 @@ impl World {
         let start = Instant::now();
         match way {
             Way::ChaChaBatch => self.chacha.seal_batch(&mut self.arena, &self.frames),
+            Way::ChaChaAvx2 => self.avx2.seal_batch(&mut self.arena, &self.frames),
             Way::ChaChaSingle => seal_singly(&self.chacha, &mut self.arena, &self.frames),
             Way::AesSingle => seal_singly(&self.aes, &mut self.arena, &self.frames),
         }
@@ -67,6 +74,7 @@ impl World {
         let start = Instant::now();
         match way {
             Way::ChaChaBatch => self.chacha.open_batch(&mut self.arena, &self.frames, &mut self.verdicts),
+            Way::ChaChaAvx2 => self.avx2.open_batch(&mut self.arena, &self.frames, &mut self.verdicts),
             Way::ChaChaSingle => open_singly(&self.chacha, &mut self.arena, &self.frames, &mut self.verdicts),
             Way::AesSingle => open_singly(&self.aes, &mut self.arena, &self.frames, &mut self.verdicts),
         }
@@ -115,11 +123,12 @@ fn compare() {
     println!(
         "nanoseconds a packet, minima of {ROUNDS} interleaved rounds; x: times as fast as ChaCha20 singly"
     );
-    println!("{:>15} {:>27} {:>27}", "", "seal: ChaCha  batch    AES", "open: ChaCha  batch    AES");
+    let columns = ["seal: ChaCha  batch   AVX2    AES", "open: ChaCha  batch   AVX2    AES"];
+    println!("{:>15} {:>41} {:>41}", "", columns[0], columns[1]);
     for len in LENGTHS {
         for count in COUNTS {
             let mut world = World::new(count, len);
-            let mut best = [[Duration::MAX; 3]; 2];
+            let mut best = [[Duration::MAX; WAYS.len()]; 2];
             for _ in 0..ROUNDS {
                 for (i, (way, _)) in WAYS.into_iter().enumerate() {
                     best[0][i] = best[0][i].min(world.seal(way));
@@ -128,9 +137,10 @@ fn compare() {
             }
             print!("{count:>6} x {len:>4} B");
             for times in best {
-                let [single, batch, aes] =
+                let [single, batch, avx2, aes] =
                     times.map(|time| time.as_secs_f64() * 1e9 / f64::from(count as u32));
-                print!("  {single:>8.0} {batch:>6.0} {aes:>6.0} {:>5.2}x", single / batch);
+                let (gain, gain2) = (single / batch, single / avx2);
+                print!("  {single:>8.0} {batch:>6.0} {avx2:>6.0} {aes:>6.0} {gain:>5.2}x {gain2:>5.2}x");
             }
             println!();
         }

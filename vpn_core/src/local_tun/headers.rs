@@ -1,7 +1,10 @@
 //! Where the parts of a TCP or UDP packet lie, and the checksums over them.
 
 use super::segment::FrameError;
-use crate::wire::ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE, IpHeader, ones_complement_sum};
+use crate::wire::{
+    checksum::ones_complement_sum,
+    ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE, IpHeader},
+};
 
 pub(super) const PROTOCOL_TCP: u8 = 6;
 pub(super) const PROTOCOL_UDP: u8 = 17;

@@ -7,7 +7,10 @@ use super::{
     },
     vnet::{FLAG_NEEDS_CSUM, FrameFormat, GSO_ECN, GSO_NONE, GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4, VnetHeader},
 };
-use crate::wire::ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE, IpHeader, ones_complement_sum};
+use crate::wire::{
+    checksum::ones_complement_sum,
+    ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE, IpHeader},
+};
 use zerocopy::FromBytes;
 
 /// Why a frame cannot be turned into packets. The kernel (or whoever wrote to the device) erred; the frame is

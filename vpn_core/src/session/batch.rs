@@ -6,7 +6,7 @@ use crate::{
     symmetric::{AeadError, Frame},
     wire::transport::{HEADER_SIZE, OVERHEAD, TransportHeader},
 };
-use core::ops::Range;
+use core::{ops::Range, slice};
 use std::time::Instant;
 
 /// Frames that are sealed at once: few enough to stay in the fastest cache between being written and being sealed, and as
@@ -42,7 +42,8 @@ impl Unopened {
 
 impl Keypair {
     /// Writes the header of a frame, a range of `arena` that holds a payload between 16 bytes of header and 16 bytes for
-    /// the tag, and leaves it to the next [`Keypair::seal_all`]; which is done at once when enough wait.
+    /// the tag, and leaves it to the next [`Keypair::seal_all`]; which is done at once when enough wait. A frame that gains
+    /// nothing from company is sealed at once.
     ///
     /// # Panics
     /// When the frame has no room for header and tag, or lies outside the arena.
@@ -54,8 +55,13 @@ impl Keypair {
         unsealed: &mut Unsealed,
     ) {
         let counter = self.write_header(counter, &mut arena[frame.clone()]);
-        unsealed.frames.push(Frame { range: frame.start + HEADER_SIZE..frame.end, counter });
-        if unsealed.frames.len() >= SEALED_AT_ONCE || !self.has_batch_kernel() {
+        let frame = Frame { range: frame.start + HEADER_SIZE..frame.end, counter };
+        if !self.sealing().gains_from_batches(frame.text().len()) {
+            self.sealing().seal_batch(arena, slice::from_ref(&frame));
+            return;
+        }
+        unsealed.frames.push(frame);
+        if unsealed.frames.len() >= SEALED_AT_ONCE {
             self.seal_all(arena, unsealed);
         }
     }
@@ -147,6 +153,35 @@ mod tests {
             refused.sort_by_key(|reason| *reason as usize);
             assert_eq!(refused, [DropReason::BadTag, DropReason::Expired, DropReason::Expired]);
             keypair.open_all(&mut arena, &mut run, now, |_, _| panic!("emptied"), |_| panic!("emptied"));
+        }
+    }
+
+    #[test]
+    fn frames_are_sealed_once_each_whether_they_wait_or_not() {
+        // Longer and shorter than what gains from company, and more than are sealed at once.
+        let lens: Vec<usize> = (0..100).map(|n| if n % 3 == 0 { 1420 } else { 7 * n }).collect();
+        let now = Instant::now();
+        for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+            let (keypair, key) = (responders(suite, now), AeadKey::new(suite, &SecretBytes::new([1; 32])));
+            let mut arena = vec![5; lens.iter().map(|len| len + OVERHEAD).sum()];
+            let (mut unsealed, mut frames, mut end) = (Unsealed::default(), Vec::new(), 0);
+            let counters = keypair.reserve(lens.len(), now).expect("a fresh keypair");
+            for (len, counter) in lens.iter().zip(counters) {
+                frames.push(end..end + len + OVERHEAD);
+                end += len + OVERHEAD;
+                keypair.seal_later(counter, &mut arena, frames[frames.len() - 1].clone(), &mut unsealed);
+            }
+            keypair.seal_all(&mut arena, &mut unsealed);
+            keypair.seal_all(&mut arena, &mut unsealed); // Nothing is left to be sealed again.
+            for (counter, (frame, len)) in (0..).zip(frames.into_iter().zip(&lens)) {
+                let mut text = vec![5; *len];
+                let tag = key.seal_in_place(counter, &[], &mut text);
+                assert_eq!(
+                    arena[frame][HEADER_SIZE..],
+                    [&text[..], &tag].concat(),
+                    "frame {counter}, {suite:?}"
+                );
+            }
         }
     }
 }

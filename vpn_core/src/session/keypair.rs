@@ -193,11 +193,6 @@ impl Keypair {
         counter < reject_after_messages(self.suite)
     }
 
-    /// Whether several packets at a time are sealed faster than one by one.
-    pub(super) const fn has_batch_kernel(&self) -> bool {
-        self.sealing.has_batch_kernel()
-    }
-
     /// Takes the replay window for a run of packets that were opened.
     pub fn replay(&self) -> std::sync::MutexGuard<'_, ReplayWindow> {
         // A panic while it was held cannot leave the window half changed in a way that accepts a replay.

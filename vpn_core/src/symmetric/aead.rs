@@ -2,7 +2,7 @@
 
 use super::{
     NULL_CIPHER,
-    batch::{BatchKey, Frame, GROUP, Texts},
+    batch::{BatchKernel, BatchKey, Frame, GROUP, Served},
 };
 use crate::base::SecretBytes;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -68,6 +68,17 @@ impl AeadKey {
         Self { key: LessSafeKey::new(unbound), batch, suite }
     }
 
+    /// A ChaCha20-Poly1305 key whose batches are served by the kernel asked for, or by the library alone, whichever would
+    /// be best: for tests and measurements. `None` where the CPU has not what the kernel needs.
+    #[doc(hidden)]
+    pub fn with_kernel(secret: &SecretBytes<32>, kernel: Option<BatchKernel>) -> Option<Self> {
+        let batch = match kernel {
+            Some(kernel) => Some(BatchKey::with_kernel(secret, kernel)?),
+            None => None,
+        };
+        Some(Self { batch, ..Self::new(Suite::ChaCha20Poly1305, secret) })
+    }
+
     /// The suite of this key.
     pub const fn suite(&self) -> Suite {
         self.suite
@@ -102,9 +113,14 @@ impl AeadKey {
         self.key.open_in_place(nonce(counter), Aad::from(ad), text).map_err(|_| AeadError)
     }
 
-    /// Whether batches are served by a kernel for several packets on this CPU, rather than one packet at a time.
-    pub const fn has_batch_kernel(&self) -> bool {
-        self.batch.is_some()
+    /// The kernel for several packets that serves batches on this CPU, if there is one.
+    pub fn batch_kernel(&self) -> Option<BatchKernel> {
+        self.batch.as_ref().map(BatchKey::kernel)
+    }
+
+    /// Whether packets with texts of `len` bytes are served faster by [`AeadKey::seal_batch`] in a batch than one by one.
+    pub fn gains_from_batches(&self, len: usize) -> bool {
+        self.batch.as_ref().is_some_and(|batch| len <= batch.longest())
     }
 
     /// Encrypts frames in place, without associated data, and writes their tags: what [`AeadKey::seal_in_place`] does
@@ -115,13 +131,8 @@ impl AeadKey {
     /// When a frame does not lie in `arena` or is shorter than a tag.
     pub fn seal_batch(&self, arena: &mut [u8], frames: &[Frame]) {
         for frames in frames.chunks(GROUP) {
-            if let Some(batch) = &self.batch
-                && let Some(texts) = Texts::of(frames)
-            {
-                batch.seal(arena, &texts);
-                continue;
-            }
-            for frame in frames {
+            let served = self.batch.as_ref().map_or(Served::NONE, |batch| batch.seal(arena, frames));
+            for (_, frame) in frames.iter().enumerate().filter(|(index, _)| !served.has(*index)) {
                 let tag = self.seal_in_place(frame.counter, &[], &mut arena[frame.text()]);
                 arena[frame.text().end..frame.range.end].copy_from_slice(&tag);
             }
@@ -137,15 +148,10 @@ impl AeadKey {
     pub fn open_batch(&self, arena: &mut [u8], frames: &[Frame], verdicts: &mut [Result<(), AeadError>]) {
         assert_eq!(frames.len(), verdicts.len(), "a verdict for each frame");
         for (frames, verdicts) in frames.chunks(GROUP).zip(verdicts.chunks_mut(GROUP)) {
-            if let Some(batch) = &self.batch
-                && let Some(texts) = Texts::of(frames)
-            {
-                for (verdict, authentic) in verdicts.iter_mut().zip(batch.open(arena, &texts)) {
-                    *verdict = if authentic { Ok(()) } else { Err(AeadError) };
-                }
-                continue;
-            }
-            for (frame, verdict) in frames.iter().zip(verdicts) {
+            let served =
+                self.batch.as_ref().map_or(Served::NONE, |batch| batch.open(arena, frames, verdicts));
+            let others = frames.iter().zip(verdicts).enumerate().filter(|(index, _)| !served.has(*index));
+            for (_, (frame, verdict)) in others {
                 *verdict = self.open_in_place(frame.counter, &[], &mut arena[frame.range.clone()]).map(drop);
             }
         }

@@ -1,5 +1,6 @@
 //! Layer 1: message layouts. One datagram is one message; the first byte tells its type.
 
+pub mod checksum;
 pub mod hybrid;
 pub mod ip;
 pub mod transport;

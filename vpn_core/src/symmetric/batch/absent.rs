@@ -1,6 +1,6 @@
-//! The kernel's place on architectures that have none.
+//! The kernels' place on architectures that have none.
 
-use super::{Text, Verdicts};
+use super::{BatchKernel, Text, Verdicts};
 use crate::base::SecretBytes;
 
 /// There is no such kernel.
@@ -8,8 +8,16 @@ use crate::base::SecretBytes;
 pub(super) enum Kernel {}
 
 impl Kernel {
-    pub(super) const fn detect() -> Option<Self> {
+    pub(super) const fn detect(_kernel: BatchKernel) -> Option<Self> {
         None
+    }
+
+    pub(super) const fn name(self) -> BatchKernel {
+        match self {}
+    }
+
+    pub(super) const fn longest(self) -> usize {
+        match self {}
     }
 
     pub(super) fn seal(self, _key: &SecretBytes<32>, _arena: &mut [u8], _texts: &[Text]) {

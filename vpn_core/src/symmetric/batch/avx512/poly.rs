@@ -335,12 +335,9 @@ fn quarters([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::sys::Kernel;
     use super::*;
-    use crate::symmetric::batch::sys::Kernel;
-    use poly1305::{
-        Poly1305,
-        universal_hash::{KeyInit as _, UniversalHash as _},
-    };
+    use crate::symmetric::batch::rfc8439::{Poly1305Vector, extreme_numbers, oracle_tag, poly1305_vectors};
 
     /// Poly1305 of one text under 8 keys, as RFC 8439 section 2.5 has it: no lengths, and a short last block ends in
     /// a one of its own instead of the padding bit.
@@ -368,76 +365,26 @@ pub(super) mod tests {
         finish(h, s)
     }
 
-    const ZERO: [u8; BLOCK] = [0; BLOCK];
-    const ONES: [u8; BLOCK] = [0xff; BLOCK];
-
     /// A key block. Its unused half must not matter.
     fn key_block(r: [u8; BLOCK], s: [u8; BLOCK]) -> [u8; VECTOR] {
         [r, s, [0xa5; BLOCK], [0x5a; BLOCK]].as_flattened().try_into().expect("four quarters")
     }
 
-    fn number(first: u8) -> [u8; BLOCK] {
-        u128::from(first).to_le_bytes()
-    }
-
-    fn assert_plain_tag(vector: usize, r: [u8; BLOCK], s: [u8; BLOCK], text: &[u8], tag: [u8; BLOCK]) {
-        let Some(kernel) = Kernel::detect() else { return };
-        let tags = kernel.plain_tags(&[key_block(r, s); LANES], text);
-        for lane in 0..LANES {
-            assert_eq!(tags.get(lane).to_le_bytes(), tag, "vector {vector}, lane {lane}");
-        }
-    }
-
     #[test]
     fn tags_are_those_of_rfc_8439_appendix_a_3() {
-        let key = 0x36e5_f6b5_c5e0_6070_f0ef_ca96_227a_863e_u128.to_be_bytes();
-        let text = b"Any submission to the IETF intended by the Contributor for publication as all or part of an \
-            IETF Internet-Draft or RFC and any statement made within the context of an IETF activity is \
-            considered an \"IETF Contribution\". Such statements include oral statements in IETF sessions, as \
-            well as written and electronic communications made at any time or place, which are addressed to";
-        assert_eq!(text.len(), 375);
-        assert_plain_tag(1, ZERO, ZERO, &[0; 64], ZERO);
-        assert_plain_tag(2, ZERO, key, text, key);
-        assert_plain_tag(3, key, ZERO, text, 0xf347_7e7c_d954_17af_89a6_b879_4c31_0cf0_u128.to_be_bytes());
-        let (r, s) = (
-            0x1c92_40a5_eb55_d38a_f333_8886_04f6_b5f0_u128.to_be_bytes(),
-            0x4739_17c1_402b_8009_9dca_5cbc_2070_75c0_u128.to_be_bytes(),
-        );
-        let text = b"'Twas brillig, and the slithy toves\nDid gyre and gimble in the wabe:\n\
-            All mimsy were the borogoves,\nAnd the mome raths outgrabe.";
-        assert_plain_tag(4, r, s, text, 0x4541_669a_7eaa_ee61_e708_dc7c_bcc5_eb62_u128.to_be_bytes());
-    }
-
-    /// The vectors that RFC 8439 made for carries that implementations forget.
-    #[test]
-    fn carries_are_those_of_rfc_8439_appendix_a_3() {
-        let text = |blocks: &[[u8; BLOCK]]| blocks.as_flattened().to_vec();
-        let (mut f0, mut fb, mut fd, mut fa) = (ONES, [0xfe; BLOCK], ONES, ONES);
-        (f0[0], fb[0], fd[0], fa[0]) = (0xf0, 0xfb, 0xfd, 0xfa);
-        assert_plain_tag(5, number(2), ZERO, &ONES, number(3));
-        assert_plain_tag(6, number(2), ONES, &number(2), number(3));
-        assert_plain_tag(7, number(1), ZERO, &text(&[ONES, f0, number(0x11)]), number(5));
-        assert_plain_tag(8, number(1), ZERO, &text(&[ONES, fb, [1; BLOCK]]), ZERO);
-        assert_plain_tag(9, number(2), ZERO, &fd, fa);
-        let r = (1 | 4_u128 << 64).to_le_bytes();
-        let blocks = [
-            0xe335_94d7_505e_43b9_0000_0000_0000_0000_u128.to_be_bytes(),
-            0x3394_d750_5e43_79cd_0100_0000_0000_0000_u128.to_be_bytes(),
-            ZERO,
-            number(1),
-        ];
-        assert_plain_tag(10, r, ZERO, &text(&blocks), (0x14 | 0x55_u128 << 64).to_le_bytes());
-        assert_plain_tag(11, r, ZERO, &text(&blocks[..3]), number(0x13));
+        let Some(kernel) = Kernel::detect() else { return };
+        for Poly1305Vector { number, r, s, text, tag } in poly1305_vectors() {
+            let tags = kernel.plain_tags(&[key_block(r, s); LANES], &text);
+            for lane in 0..LANES {
+                assert_eq!(tags.get(lane).to_le_bytes(), tag, "vector {number}, lane {lane}");
+            }
+        }
     }
 
     #[test]
     fn extreme_keys_and_texts_agree_with_rustcrypto() {
         let Some(kernel) = Kernel::detect() else { return };
-        let (mut low_ones, mut high_ones) = (ZERO, ZERO);
-        low_ones[..6].fill(0xff);
-        high_ones[10..].fill(0xff);
-        // Clamping leaves of all ones the greatest r.
-        let numbers = [ZERO, number(1), number(4), low_ones, high_ones, [0x80; BLOCK], [0x55; BLOCK], ONES];
+        let numbers = extreme_numbers();
         for (i, s) in numbers.into_iter().enumerate() {
             let keys = numbers.map(|r| key_block(r, s));
             for byte in [0, 1, 0x7f, 0x80, 0xfe, 0xff] {
@@ -448,19 +395,12 @@ pub(super) mod tests {
                     let texts = lens.map(|len| &text[..len]);
                     let tags = kernel.tags(&keys, texts);
                     for lane in 0..LANES {
-                        let expected = oracle(&keys[lane], texts[lane]);
+                        let key = keys[lane].first_chunk().expect("a key is half a block");
+                        let expected = oracle_tag(key, texts[lane]);
                         assert_eq!(tags.get(lane).to_le_bytes(), expected, "lane {lane}, {lens:?} of {byte}");
                     }
                 }
             }
         }
-    }
-
-    /// The tag as the AEAD composes it of Poly1305, without associated data.
-    fn oracle(key: &[u8; VECTOR], text: &[u8]) -> [u8; BLOCK] {
-        let mut poly = Poly1305::new(key[..2 * BLOCK].try_into().expect("32 bytes"));
-        poly.update_padded(text);
-        poly.update_padded(&((text.len() as u128) << 64).to_le_bytes());
-        poly.finalize().into()
     }
 }

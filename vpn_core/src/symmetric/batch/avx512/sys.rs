@@ -1,6 +1,6 @@
-//! The only unsafe code of the batch cipher: entering functions that need AVX-512, and moving vectors to and from memory.
+//! The only unsafe code of this kernel: entering functions that need AVX-512, and moving vectors to and from memory.
 
-use super::{Text, Verdicts, group};
+use super::{Text, Verdicts};
 #[cfg(test)]
 use super::{chacha, poly};
 use crate::base::SecretBytes;
@@ -15,29 +15,29 @@ pub(super) const VECTOR: usize = 64;
 /// Proof that this CPU, under this operating system, has every instruction that the kernel is compiled to. Made by
 /// [`Kernel::detect`] only.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel(());
+pub(in super::super) struct Kernel(());
 
 impl Kernel {
     /// Asks the CPU. The standard library remembers the answer, so asking again is cheap.
-    pub(super) fn detect() -> Option<Self> {
+    pub(in super::super) fn detect() -> Option<Self> {
         let available = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512ifma");
         available.then_some(Self(()))
     }
 
-    /// [`group::seal`].
-    pub(super) fn seal(self, key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
+    /// [`super::seal`].
+    pub(in super::super) fn seal(self, key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
         let Self(()) = self;
         // SAFETY: the function is safe but for the CPU features that it needs, and `self` proves those.
-        unsafe { group::seal(key, arena, texts) }
+        unsafe { super::seal(key, arena, texts) }
     }
 
-    /// [`group::open`].
-    pub(super) fn open(self, key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) -> Verdicts {
+    /// [`super::open`].
+    pub(in super::super) fn open(self, key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) -> Verdicts {
         let Self(()) = self;
         // SAFETY: the function is safe but for the CPU features that it needs, and `self` proves those.
-        unsafe { group::open(key, arena, texts) }
+        unsafe { super::open(key, arena, texts) }
     }
 }
 

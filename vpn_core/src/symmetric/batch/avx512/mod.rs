@@ -1,12 +1,23 @@
-//! Sealing and opening a group of packets: keystream over all texts, then tags of 8 at a time, or the other way round.
+//! Packets of any length, for CPUs with AVX-512: keystream over all texts of a group, then tags of 8 at a time, or the
+//! other way round.
+//!
+//! A vector holds the same word of 16 ChaCha20 blocks, of whichever packets, or the same limb of 8 packets' Poly1305 sums.
 
-use super::{
-    GROUP, Text, Verdicts, chacha,
-    poly::{self, Tags},
-    sys::VECTOR,
-};
+mod chacha;
+mod poly;
+#[expect(
+    unsafe_code,
+    reason = "calls of functions for certain CPUs, and masked loads and stores, are unsafe"
+)]
+mod sys;
+
+pub(super) use sys::Kernel;
+
+use super::{GROUP, Text, Verdicts};
 use crate::base::SecretBytes;
+use poly::Tags;
 use subtle::ConstantTimeEq as _;
+use sys::VECTOR;
 use zerocopy::IntoBytes as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -34,7 +45,7 @@ impl OneTimeKeys {
 
 /// Encrypts the texts, at most [`GROUP`], and writes their tags.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-pub(super) fn seal(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
+fn seal(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
     let mut keys = OneTimeKeys::ZERO;
     keys.fill(key, texts);
     chacha::apply(key, arena, texts.iter().copied(), 1);
@@ -48,7 +59,7 @@ pub(super) fn seal(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) {
 
 /// Checks the tags of the texts, at most [`GROUP`], and decrypts the authentic ones. The others stay as they are.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-pub(super) fn open(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) -> Verdicts {
+fn open(key: &SecretBytes<32>, arena: &mut [u8], texts: &[Text]) -> Verdicts {
     let mut keys = OneTimeKeys::ZERO;
     keys.fill(key, texts);
     let mut authentic = [false; GROUP];
