@@ -17,7 +17,6 @@ mod coalesce;
 #[cfg(target_os = "linux")]
 mod device;
 mod flows;
-mod headers;
 mod segment;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "ioctl on the TUN device has no safe wrapper in std")]

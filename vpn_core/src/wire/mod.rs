@@ -2,6 +2,8 @@
 
 pub mod hybrid;
 pub mod ip;
+pub(crate) mod layout;
+pub mod payload;
 pub mod transport;
 pub mod wireguard;
 
