@@ -1,4 +1,4 @@
-//! The payloads of hybrid sessions that carry an IP packet (protocol.md 7.4), and packets that travel without their TCP
+//! Packets that travel without their TCP
 //! or UDP checksum (7.4.5).
 //!
 //! ```text
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The example of protocol.md 7.4.5: UDP from 10.66.0.2 to 10.66.0.1, four bytes.
+    /// The example of protocol.md 7.4.6: UDP from 10.66.0.2 to 10.66.0.1, four bytes.
     const PACKET: [u8; 32] = [
         0x45, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0x26, 0x47, 10, 66, 0, 2, 10, 66, 0, 1, // IPv4
         0x0f, 0xa0, 0x0f, 0xa1, 0, 12, 0xc8, 0x08, 1, 2, 3, 4, // UDP
