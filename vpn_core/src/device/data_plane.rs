@@ -237,7 +237,7 @@ impl DataPlane {
             if payload.is_empty() {
                 continue; // A keepalive.
             }
-            let packet = self.unwrap(arena, payload, keypair.protocol());
+            let packet = self.unwrapped(arena, payload, keypair.protocol());
             if let Err(reason) = deliver(arena, routes, peer, packet, &mut checked, inbound) {
                 self.drops.count(reason);
             }
@@ -247,7 +247,7 @@ impl DataPlane {
 
     /// protocol.md 7.4: a hybrid session carries whole IP packets, perhaps behind an explicit protocol byte or, as far as we
     /// have announced that, without their checksum; all else is reserved. A WireGuard session carries IP packets only.
-    fn unwrap(&self, arena: &mut [u8], payload: Range<usize>, protocol: Protocol) -> InnerPacket {
+    fn unwrapped(&self, arena: &mut [u8], payload: Range<usize>, protocol: Protocol) -> InnerPacket {
         const EXPLICIT_IP: u8 = 4;
         let first = &mut arena[payload.start];
         match protocol {

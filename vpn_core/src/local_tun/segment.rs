@@ -137,7 +137,8 @@ impl<'a> SuperPacket<'a> {
             Plan::Single(sum) => {
                 let out = out.get_mut(..self.packet.len())?;
                 out.copy_from_slice(self.packet);
-                match sum.field_to_leave_out(out).filter(|_| may_leave_out) {
+                let field = if may_leave_out { sum.field_to_leave_out(out) } else { None };
+                match field {
                     Some(field) => leave_out(out, field),
                     None => sum.complete(out),
                 }
@@ -161,18 +162,20 @@ impl Sum {
 
     /// Where the checksum lies, if the receiver would compute the very one that [`Sum::complete`] yields.
     fn field_to_leave_out(&self, packet: &[u8]) -> Option<usize> {
-        let is_that_of = |layout: &Layout| match self {
-            Self::Unknown => false,
-            Self::Verified => true,
-            Self::Partial(checksum) => {
-                checksum.start == layout.l4_start
-                    && checksum.field == layout.checksum_field()
-                    && get_u16(packet, checksum.field) == layout.pseudo_header_sum(packet)
-            }
+        let partial = match self {
+            Self::Unknown => return None,
+            Self::Verified => None,
+            Self::Partial(checksum) => Some(checksum),
         };
         let layout = Layout::parse(packet).ok()?;
-        let leaves = layout.is_plain() && layout.has_checksum(packet) && is_that_of(&layout);
-        leaves.then_some(layout.checksum_field())
+        let field = layout.checksum_field();
+        let is_of_this = |checksum: &PartialChecksum| {
+            checksum.start == layout.l4_start
+                && checksum.field == field
+                && get_u16(packet, field) == layout.pseudo_header_sum(packet)
+        };
+        let leaves = layout.is_plain() && layout.has_checksum(packet) && partial.is_none_or(is_of_this);
+        leaves.then_some(field)
     }
 
     fn complete(&self, packet: &mut [u8]) {

@@ -1,5 +1,4 @@
-//! Packets that travel without their TCP
-//! or UDP checksum (7.4.5).
+//! Packets that travel without their TCP or UDP checksum (protocol.md 7.4.5).
 //!
 //! ```text
 //! sender    sum known to be good ── leave_out ──▶ field 0, version 4 → 7 or 6 → 5
