@@ -17,7 +17,7 @@ use vpn_core::{
     session::{REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT},
     symmetric::{hash, keyed_hash},
     tunnel::{MAX_STAGED_PACKETS, PeerSettings, PeerState, Transmit},
-    wire::hybrid::{Message, ParametersBytes, SuiteSet},
+    wire::hybrid::{Features, Message, ParametersBytes, SuiteSet},
 };
 use zerocopy::IntoBytes as _;
 
@@ -36,12 +36,16 @@ fn identity(number: u8) -> Identity {
 }
 
 fn device(number: u8, forwarding: Forwarding, now: Instant) -> Device {
+    device_with(number, forwarding, Features::SUPPORTED, now)
+}
+
+fn device_with(number: u8, forwarding: Forwarding, features: Features, now: Instant) -> Device {
     let settings = DeviceSettings {
         hybrid: Some(LocalNode {
             identity: identity(number),
             network_keys: Vec::new(),
             suites: SuiteSet::CHACHA20_POLY1305,
-            parameters: ParametersBytes::default(),
+            parameters: ParametersBytes { features, ..ParametersBytes::default() },
         }),
         wireguard: None,
         unix_time: Duration::ZERO,
@@ -63,9 +67,14 @@ struct Pair {
 
 impl Pair {
     fn connected() -> Self {
+        Self::connected_to(Features::SUPPORTED)
+    }
+
+    /// With a server that has announced `features`.
+    fn connected_to(features: Features) -> Self {
         let now = Instant::now();
         let (mut client, mut server) =
-            (device(1, Forwarding::Off, now), device(2, Forwarding::BetweenPeers, now));
+            (device(1, Forwarding::Off, now), device_with(2, Forwarding::BetweenPeers, features, now));
         server.set_peer(peer(1, Vec::new()), prefix("10.0.0.1/32"), now).expect("not itself");
         server.set_peer(peer(3, Vec::new()), prefix("0.0.0.0/0"), now).expect("not itself");
         server.update_routes();
@@ -111,7 +120,7 @@ impl Pair {
         let mut sealed = drain(&mut self.client).pop().expect("a packet").datagram;
         let inbound = open(&self.server, &mut sealed, from, self.now);
         assert!(inbound.forwarded.is_empty());
-        inbound.local.iter().map(|range| sealed[range.clone()].to_vec()).collect()
+        inbound.local.iter().map(|packet| sealed[packet.range.clone()].to_vec()).collect()
     }
 
     fn recorded(&self, kind: u8) -> Vec<u8> {
@@ -399,6 +408,72 @@ fn reserved_payloads_are_dropped_and_the_message_is_authentic_all_the_same() {
     assert!(pair.opened_of(&[4, 4], STRANGER).is_empty(), "a second protocol byte");
     assert_eq!(pair.server.plane().drops().get(DropReason::BadPayload), reserved.len() as u64 + 2);
     assert_eq!(pair.endpoint_at_server(), Some(address(STRANGER)), "the client was there");
+}
+
+/// TCP over IPv4 or UDP over IPv6 without checksum, from the client to the server.
+fn payloads_without_checksum() -> [Vec<u8>; 2] {
+    let mut v4 = packet([10, 0, 0, 1], [10, 0, 0, 2]);
+    v4.resize(20 + 20 + 3, 0);
+    v4[0] = 0x75;
+    v4[3] = v4.len() as u8;
+    v4[9] = 6;
+    v4[20 + 12] = 5 << 4;
+    let mut v6 = vec![0; 40 + 8 + 3];
+    v6[0] = 0x50;
+    v6[5] = 8 + 3;
+    v6[6] = 17;
+    v6[40 + 5] = 8 + 3;
+    [v4, v6]
+}
+
+#[test]
+fn packets_without_checksum_are_taken_from_a_peer_that_was_told_so_and_from_no_other() {
+    let [payload, _] = payloads_without_checksum();
+    let mut restored = payload.clone();
+    restored[0] = 0x45;
+    assert_eq!(Pair::connected().opened_of(&payload, CLIENT), [restored]);
+    let mut earlier = Pair::connected_to(Features::NONE);
+    assert!(earlier.opened_of(&payload, CLIENT).is_empty());
+    assert_eq!(earlier.server.plane().drops().get(DropReason::BadPayload), 1);
+}
+
+#[test]
+fn packets_that_cannot_have_left_out_a_checksum_are_dropped() {
+    let mut pair = Pair::connected();
+    let [v4, v6] = payloads_without_checksum();
+    let changes = [
+        ("a fragment", &v4, 6, 0x20),
+        ("a later fragment", &v4, 7, 1),
+        ("another protocol", &v4, 9, 1),
+        ("an IPv4 header that is too short", &v4, 0, 0x74),
+        ("a TCP header that is too short", &v4, 32, 4 << 4),
+        ("a TCP header beyond the packet", &v4, 32, 6 << 4),
+        ("an IPv4 packet beyond the payload", &v4, 3, 44),
+        ("an IPv6 fragment", &v6, 6, 44),
+        ("another protocol over IPv6", &v6, 6, 58),
+        ("a UDP length that is not the packet's", &v6, 45, 10),
+        ("an IPv6 packet beyond the payload", &v6, 5, 12),
+    ];
+    for (number, (what, payload, at, value)) in (1..).zip(changes) {
+        let mut payload = payload.clone();
+        payload[at] = value;
+        assert!(pair.opened_of(&payload, CLIENT).is_empty(), "{what}");
+        assert_eq!(pair.server.plane().drops().get(DropReason::BadPayload), number, "{what}");
+    }
+    // Sound packets, but for what stands between the headers.
+    let mut options = v4.clone();
+    options.splice(20..20, [1, 1, 1, 0]);
+    options[0] = 0x76;
+    options[3] += 4;
+    assert!(pair.opened_of(&options, CLIENT).is_empty(), "IPv4 options");
+    let mut extension = v6.clone();
+    extension.splice(40..40, [17, 0, 1, 4, 0, 0, 0, 0]);
+    extension[6] = 60;
+    extension[5] += 8;
+    assert!(pair.opened_of(&extension, CLIENT).is_empty(), "an IPv6 extension header");
+    let explicit = [&[4], v4.as_slice()].concat();
+    assert!(pair.opened_of(&explicit, CLIENT).is_empty(), "only plain packets follow the protocol byte");
+    assert_eq!(pair.opened_of(&v4, CLIENT).len(), 1, "unchanged it is taken");
 }
 
 #[test]

@@ -11,7 +11,6 @@ use netns::Namespace;
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    ops::Range,
     os::fd::{AsFd, AsRawFd},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -23,6 +22,10 @@ use vpn_core::{
         FrameFormat, MAX_FRAME_SIZE, Offloads, SuperPacket, Tun, TunConfig, TunError, TunQueue, TunWriter,
     },
     udp::{Interrupt, RecvBatch, SendBatch, UdpConfig, UdpSocket, Wake},
+    wire::{
+        hybrid::Features,
+        payload::{Checksum, InnerPacket},
+    },
 };
 
 const NEAR_V4: &str = "10.9.0.1";
@@ -69,7 +72,7 @@ fn reflect(queue: &TunQueue, interrupt: &Interrupt) -> Seen {
     let mut writer = TunWriter::new();
     let mut frame = vec![0; MAX_FRAME_SIZE];
     let mut arena = vec![0; 1 << 20];
-    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut ranges: Vec<InnerPacket> = Vec::new();
     while interrupt.wait_readable(queue, None).expect("poll works") == Wake::Ready {
         let mut used = 0;
         ranges.clear();
@@ -80,11 +83,13 @@ fn reflect(queue: &TunQueue, interrupt: &Interrupt) -> Seen {
             seen.frames += 1;
             seen.super_packets += usize::from(packet.segments() > 1);
             for index in 0..packet.segments() {
-                let len = packet.write_segment(index, &mut arena[used..]).expect("the arena has room");
+                let len = packet
+                    .write_segment(index, &mut arena[used..], Features::NONE)
+                    .expect("the arena has room");
                 let packet = &mut arena[used..used + len];
                 seen.unsound += usize::from(!is_sound(packet));
                 exchange_addresses(packet);
-                ranges.push(used..used + len);
+                ranges.push(InnerPacket::as_is(used..used + len));
                 used += len;
             }
         }
@@ -296,6 +301,99 @@ fn exchange_over_udp(near: &str, far: &str) {
     assert!(found.into_iter().eq(expected), "contents, sizes and order");
 }
 
+/// A UDP datagram as it is after it came without its checksum: the field is 0.
+fn udp_without_checksum(source: SocketAddr, destination: SocketAddr, content: &[u8]) -> Vec<u8> {
+    let len = 8 + content.len() as u16;
+    let (mut packet, at) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut header = vec![0x45, 0, 0, 20 + len as u8, 0, 0, 0x40, 0, 64, 17, 0, 0];
+            header.extend([source.octets(), destination.octets()].as_flattened());
+            let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+            let sum = !((sum >> 16) + (sum & 0xffff)) as u16;
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            (header, 20)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let mut header = vec![0x60, 0, 0, 0, 0, len as u8, 17, 64];
+            header.extend([source.octets(), destination.octets()].as_flattened());
+            (header, 40)
+        }
+        _ => panic!("both of one family"),
+    };
+    for field in [source.port(), destination.port(), len, 0] {
+        packet.extend(field.to_be_bytes());
+    }
+    packet.extend(content);
+    assert!(!is_sound(&packet) && packet.len() == at + usize::from(len));
+    packet
+}
+
+/// Writes the packet to the device as one that came without its checksum, or as one with a wrong one.
+fn write_one(queue: &TunQueue, mut packet: Vec<u8>, checksum: Checksum) {
+    if checksum == Checksum::AsIs {
+        let at = if packet[0] >> 4 == 4 { 26 } else { 46 };
+        packet[at] = 0x55;
+    }
+    let whole = InnerPacket { range: 0..packet.len(), checksum };
+    let report = TunWriter::new().write_packets(queue, &mut packet, &[whole]);
+    assert_eq!((report.written, report.dropped), (1, 0));
+}
+
+#[test]
+fn the_kernel_takes_a_packet_without_checksum_and_no_wrong_one() {
+    if Namespace::enter("the_kernel_takes_a_packet_without_checksum_and_no_wrong_one").is_none() {
+        return;
+    }
+    for offloads in [Offloads::ALL, Offloads::NONE] {
+        let tun = device(offloads);
+        for (near, far) in [(NEAR_V4, FAR_V4), (NEAR_V6, FAR_V6)] {
+            let socket = std::net::UdpSocket::bind(socket_address(near, 0)).expect("free");
+            socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+            let near = socket.local_addr().expect("bound");
+            let packet = |content| udp_without_checksum(socket_address(far, 4000), near, content);
+            write_one(&tun.queues()[0], packet(b"wrong"), Checksum::AsIs);
+            write_one(&tun.queues()[0], packet(b"left out"), Checksum::LeftOut);
+            let mut buffer = [0; 100];
+            let (len, _) = socket.recv_from(&mut buffer).expect("it arrives");
+            assert_eq!(&buffer[..len], b"left out", "{offloads:?}: the first that arrives");
+        }
+    }
+}
+
+#[test]
+fn a_packet_without_checksum_that_the_kernel_forwards_leaves_it_with_the_right_one() {
+    if Namespace::enter("a_packet_without_checksum_that_the_kernel_forwards_leaves_it_with_the_right_one")
+        .is_none()
+    {
+        return;
+    }
+    let from = device(Offloads::ALL);
+    // Without offload the kernel has to compute what it hands over, as for a network card that cannot.
+    let config = TunConfig { offloads: Offloads::NONE, ..TunConfig::new("vpn1") };
+    let to = Tun::create(&config).expect("root may");
+    Namespace::ip("addr add 10.8.0.1/24 dev vpn1");
+    Namespace::ip("link set vpn1 up");
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("root may");
+    let destination = socket_address("10.8.0.2", 4001);
+    let packet = udp_without_checksum(socket_address(FAR_V4, 4000), destination, b"forwarded");
+    write_one(&from.queues()[0], packet.clone(), Checksum::LeftOut);
+
+    let interrupt = Interrupt::new().expect("descriptors are left");
+    let mut buffer = [0; 2000];
+    // The kernel has things of its own to say, too (IPv6 router solicitations).
+    let forwarded = loop {
+        let wake =
+            interrupt.wait_readable(&to.queues()[0], Some(Duration::from_secs(10))).expect("poll works");
+        assert_eq!(wake, Wake::Ready, "it is forwarded");
+        let len = to.queues()[0].read(&mut buffer).expect("the device is there").unwrap_or_default();
+        if len == packet.len() && buffer[..len].ends_with(b"forwarded") {
+            break &buffer[..len];
+        }
+    };
+    assert_eq!(forwarded[8], packet[8] - 1, "TTL");
+    assert!(is_sound(forwarded));
+}
+
 #[test]
 fn several_queues_serve_one_device() {
     if Namespace::enter("several_queues_serve_one_device").is_none() {
@@ -341,7 +439,7 @@ fn a_device_that_is_down_drops_and_a_removed_one_fails() {
     let mut packet = [0_u8; 40];
     packet[0] = 0x60;
     packet[6] = 59;
-    let report = TunWriter::new().write_packets(queue, &mut packet, std::slice::from_ref(&(0..40)));
+    let report = TunWriter::new().write_packets(queue, &mut packet, &[InnerPacket::as_is(0..40)]);
     assert_eq!((report.written, report.dropped), (0, 1));
     assert_eq!(queue.read(&mut [0; 2000]).expect("nothing to read"), None);
     Namespace::ip("link delete vpn0");

@@ -6,7 +6,7 @@ mod sessions;
 
 use packets::{HEADERS, Packets, super_packet};
 use sessions::{Devices, Frames, Keypairs};
-use std::{hint::black_box, net::Ipv4Addr, ops::Range};
+use std::{hint::black_box, net::Ipv4Addr};
 use vpn_core::{
     base::DropReason,
     device::Inbound,
@@ -14,6 +14,10 @@ use vpn_core::{
     routing::AllowedIps,
     session::{ReplayWindow, Unopened, Unsealed},
     symmetric::Suite,
+    wire::{
+        hybrid::Features,
+        payload::{Checksum, InnerPacket},
+    },
 };
 
 /// Packets that fill one send or receive call.
@@ -60,8 +64,13 @@ pub(crate) fn all() -> Vec<Workload> {
     // Every second pair swapped, as two paths of unequal length do.
     all.push(Workload::new("replay/swapped", COUNTERS as usize, || replay(|counter| counter ^ 1)));
     all.push(Workload::new("routes/lookup", LOOKUPS as usize, look_up));
-    all.push(Workload::new(format!("segment/tcp/{RUN}"), RUN, segment));
-    all.push(Workload::new(format!("coalesce/tcp/{RUN}"), RUN, coalesce));
+    for (name, accepted, checksum) in [
+        ("tcp", Features::NONE, Checksum::AsIs),
+        ("tcp-without-checksum", Features::CHECKSUM_LEFT_OUT, Checksum::LeftOut),
+    ] {
+        all.push(Workload::new(format!("segment/{name}/{RUN}"), RUN, move || segment(accepted)));
+        all.push(Workload::new(format!("coalesce/{name}/{RUN}"), RUN, move || coalesce(checksum)));
+    }
     all
 }
 
@@ -137,30 +146,31 @@ fn look_up() -> Job {
     })
 }
 
-/// A frame from the TUN device becomes packets.
-fn segment() -> Job {
+/// A frame from the TUN device becomes packets for a peer that accepts `accepted`.
+fn segment(accepted: Features) -> Job {
     let mut frame = super_packet(RUN);
     let mut out = vec![0; packets::PACKET];
     Box::new(move || {
         let parsed = SuperPacket::parse(&mut frame, FrameFormat::VnetHeader).expect("well formed");
         assert_eq!(parsed.segments(), RUN, "one frame holds the run");
         for index in 0..RUN {
-            black_box(parsed.write_segment(index, &mut out).expect("there is room"));
+            black_box(parsed.write_segment(index, &mut out, accepted).expect("there is room"));
         }
     })
 }
 
-/// Packets become one frame for the TUN device, their checksums verified.
-fn coalesce() -> Job {
+/// Packets become one frame for the TUN device, their checksums verified unless they were left out.
+fn coalesce(checksum: Checksum) -> Job {
     let mut packets = Packets::tcp(RUN);
+    let inner: Vec<InnerPacket> =
+        packets.ranges.iter().map(|range| InnerPacket { range: range.clone(), checksum }).collect();
     let mut writer = TunWriter::new();
     Box::new(move || {
-        let ranges: &[Range<usize>] = &packets.ranges;
         let report = writer.write_to(
             FrameFormat::VnetHeader,
             Offloads::ALL,
             &mut packets.bytes,
-            ranges,
+            &inner,
             &mut |slices| Ok(black_box(slices).iter().map(|slice| slice.len()).sum()),
         );
         assert_eq!((report.writes, report.written), (1, RUN), "one run, headers of {HEADERS} bytes");

@@ -1,7 +1,10 @@
 //! A long TCP segment as the kernel hands it over, and the packets that it is cut into.
 
 use std::ops::Range;
-use vpn_core::local_tun::{FrameFormat, SuperPacket, VNET_HEADER_SIZE};
+use vpn_core::{
+    local_tun::{FrameFormat, SuperPacket, VNET_HEADER_SIZE},
+    wire::hybrid::Features,
+};
 
 /// Length of each packet in bytes: the usual MTU of a tunnel.
 pub(super) const PACKET: usize = 1420;
@@ -24,7 +27,11 @@ impl Packets {
         let parsed = SuperPacket::parse(&mut frame, FrameFormat::VnetHeader).expect("well formed");
         let mut packets = Self { bytes: vec![0; count * PACKET], ranges: Vec::with_capacity(count) };
         for (index, out) in packets.bytes.chunks_exact_mut(PACKET).enumerate() {
-            assert_eq!(parsed.write_segment(index, out), Some(PACKET), "all are equally long");
+            assert_eq!(
+                parsed.write_segment(index, out, Features::NONE),
+                Some(PACKET),
+                "all are equally long"
+            );
             packets.ranges.push(index * PACKET..(index + 1) * PACKET);
         }
         packets

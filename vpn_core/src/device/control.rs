@@ -133,6 +133,7 @@ impl Device {
                 gate,
                 Arc::clone(&drops),
                 settings.mtu,
+                settings.hybrid.as_ref().map_or(hybrid::Features::NONE, |node| node.parameters.features),
             )),
             hybrid: settings.hybrid,
             wireguard,

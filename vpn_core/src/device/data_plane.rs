@@ -10,7 +10,9 @@ use crate::{
     tunnel::{IndexUse, PeerPlane, SessionTable},
     wire::{
         HandshakeMessage,
+        hybrid::Features,
         ip::{IpHeader, decrement_hop_limit},
+        payload::{Checksum, InnerPacket, check_left_out, take_mark},
         transport::{OVERHEAD, TransportHeader},
     },
 };
@@ -48,6 +50,8 @@ pub struct DataPlane {
     gate: ArcSwap<Gate>,
     drops: Arc<DropCounters>,
     mtu: AtomicUsize,
+    /// What we have announced to hybrid peers.
+    announced: Features,
 }
 
 /// A packet to be sent on to another peer.
@@ -55,8 +59,8 @@ pub struct DataPlane {
 pub struct Forwarded {
     /// To whom.
     pub peer: Arc<PeerPlane>,
-    /// Where the packet lies in the arena; its hop limit is already lowered.
-    pub packet: Range<usize>,
+    /// The packet; its hop limit is already lowered.
+    pub packet: InnerPacket,
 }
 
 /// A datagram that is control's to deal with.
@@ -75,7 +79,7 @@ pub struct ForControl {
 #[derive(Debug, Default)]
 pub struct Inbound {
     /// IP packets for the local system.
-    pub local: Vec<Range<usize>>,
+    pub local: Vec<InnerPacket>,
     /// IP packets for other peers.
     pub forwarded: Vec<Forwarded>,
     /// Datagrams for control: handshake messages, and data that came before its handshake was finished.
@@ -104,6 +108,7 @@ impl DataPlane {
         gate: Gate,
         drops: Arc<DropCounters>,
         mtu: u16,
+        announced: Features,
     ) -> Self {
         Self {
             table,
@@ -111,6 +116,7 @@ impl DataPlane {
             gate: ArcSwap::from_pointee(gate),
             drops,
             mtu: AtomicUsize::new(mtu.into()),
+            announced,
         }
     }
 
@@ -231,12 +237,26 @@ impl DataPlane {
             if payload.is_empty() {
                 continue; // A keepalive.
             }
-            let payload = unwrapped(arena, payload, keypair.protocol());
-            if let Err(reason) = deliver(arena, routes, peer, payload, &mut checked, inbound) {
+            let packet = self.unwrapped(arena, payload, keypair.protocol());
+            if let Err(reason) = deliver(arena, routes, peer, packet, &mut checked, inbound) {
                 self.drops.count(reason);
             }
         }
         inbound.opened = opened;
+    }
+
+    /// protocol.md 7.4: a hybrid session carries whole IP packets, perhaps behind an explicit protocol byte or, as far as we
+    /// have announced that, without their checksum; all else is reserved. A WireGuard session carries IP packets only.
+    fn unwrapped(&self, arena: &mut [u8], payload: Range<usize>, protocol: Protocol) -> InnerPacket {
+        const EXPLICIT_IP: u8 = 4;
+        let first = &mut arena[payload.start];
+        match protocol {
+            Protocol::Hybrid if *first == EXPLICIT_IP => InnerPacket::as_is(payload.start + 1..payload.end),
+            Protocol::Hybrid if self.announced.contains(Features::CHECKSUM_LEFT_OUT) => {
+                InnerPacket { checksum: take_mark(first), range: payload }
+            }
+            Protocol::Hybrid | Protocol::Wireguard => InnerPacket::as_is(payload),
+        }
     }
 }
 
@@ -247,27 +267,20 @@ struct Checked {
     next_hop: Option<Arc<PeerPlane>>,
 }
 
-/// protocol.md 7.4: a hybrid session carries whole IP packets, perhaps behind an explicit protocol byte; all else is
-/// reserved. A WireGuard session carries IP packets only.
-fn unwrapped(arena: &[u8], payload: Range<usize>, protocol: Protocol) -> Range<usize> {
-    const EXPLICIT_IP: u8 = 4;
-    match protocol {
-        Protocol::Hybrid if arena[payload.start] == EXPLICIT_IP => payload.start + 1..payload.end,
-        Protocol::Hybrid | Protocol::Wireguard => payload,
-    }
-}
-
 /// Checks one decrypted payload and puts it where it belongs.
 fn deliver(
     arena: &mut [u8],
     routes: &Routes,
     peer: &Arc<PeerPlane>,
-    mut payload: Range<usize>,
+    mut packet: InnerPacket,
     checked: &mut Option<Checked>,
     inbound: &mut Inbound,
 ) -> Result<(), DropReason> {
-    let header = IpHeader::parse(&arena[payload.clone()]).ok_or(DropReason::BadPayload)?;
-    payload.end = payload.start + header.total_len;
+    let header = IpHeader::parse(&arena[packet.range.clone()]).ok_or(DropReason::BadPayload)?;
+    packet.range.end = packet.range.start + header.total_len;
+    if packet.checksum == Checksum::LeftOut && !check_left_out(&mut arena[packet.range.clone()]) {
+        return Err(DropReason::BadPayload);
+    }
     let same_flow = checked
         .as_ref()
         .is_some_and(|last| last.source == header.source && last.destination == header.destination);
@@ -277,10 +290,10 @@ fn deliver(
     match checked.as_ref().and_then(|checked| checked.next_hop.as_ref()) {
         // The local system answers for a hop limit that ends here.
         Some(next_hop) if header.hop_limit > 1 => {
-            decrement_hop_limit(&mut arena[payload.clone()]);
-            inbound.forwarded.push(Forwarded { peer: Arc::clone(next_hop), packet: payload });
+            decrement_hop_limit(&mut arena[packet.range.clone()]);
+            inbound.forwarded.push(Forwarded { peer: Arc::clone(next_hop), packet });
         }
-        Some(_) | None => inbound.local.push(payload),
+        Some(_) | None => inbound.local.push(packet),
     }
     Ok(())
 }

@@ -9,6 +9,10 @@ use crate::{
     device::Inbound,
     local_tun::TunWriter,
     udp::RecvBatch,
+    wire::{
+        hybrid::Features,
+        payload::{Checksum, InnerPacket},
+    },
 };
 use std::{io, ops::Range, time::Instant};
 
@@ -79,7 +83,9 @@ impl<'a> Delivery<'a> {
         let written = self.writer.write_packets(&self.shared.tun, arena, &self.inbound.local);
         drops.count_many(DropReason::Refused, written.dropped as u64);
         for forwarded in &self.inbound.forwarded {
-            self.outlet.send(&forwarded.peer, &Plain(&arena[forwarded.packet.clone()]), now);
+            let InnerPacket { range, checksum } = &forwarded.packet;
+            let packet = Opened { bytes: &arena[range.clone()], checksum: *checksum };
+            self.outlet.send(&forwarded.peer, &packet, now);
         }
         self.outlet.flush(now);
         // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router.
@@ -104,19 +110,23 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// One packet as it is.
-struct Plain<'a>(&'a [u8]);
+/// One packet that came from a peer.
+struct Opened<'a> {
+    bytes: &'a [u8],
+    checksum: Checksum,
+}
 
-impl Packets for Plain<'_> {
+impl Packets for Opened<'_> {
     fn count(&self) -> usize {
         1
     }
 
     fn len(&self, _index: usize) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
-    fn write(&self, _index: usize, out: &mut [u8]) {
-        out.copy_from_slice(self.0);
+    fn write(&self, _index: usize, out: &mut [u8], accepted: Features) {
+        out.copy_from_slice(self.bytes);
+        self.checksum.pass_on(out, accepted);
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     session::{CounterRange, Keypair, Unsealed},
     tunnel::{NotReady, PeerPlane},
     udp::{SendBatch, UdpSocket},
-    wire::transport::{HEADER_SIZE, OVERHEAD},
+    wire::{
+        hybrid::Features,
+        transport::{HEADER_SIZE, OVERHEAD},
+    },
 };
 use std::{sync::Arc, time::Instant};
 
@@ -47,8 +50,8 @@ pub(super) trait Packets {
     fn count(&self) -> usize;
     /// Length of packet `index` in bytes.
     fn len(&self, index: usize) -> usize;
-    /// Writes packet `index` into `out`, which is as long as it.
-    fn write(&self, index: usize, out: &mut [u8]);
+    /// Writes packet `index` into `out`, which is as long as it, as the payload for a receiver that accepts `accepted`.
+    fn write(&self, index: usize, out: &mut [u8], accepted: Features);
 }
 
 impl<'a> Outlet<'a> {
@@ -123,7 +126,7 @@ impl<'a> Outlet<'a> {
                 continue;
             };
             let (packet, padding) = frame[HEADER_SIZE..HEADER_SIZE + payload_len].split_at_mut(packet_len);
-            packets.write(index, packet);
+            packets.write(index, packet, lane.keypair.accepted());
             padding.fill(0);
             lane.bytes += len;
             let range = self.batch.commit(lane.endpoint, len);
@@ -138,7 +141,8 @@ impl<'a> Outlet<'a> {
         let refused = self.mailbox.leave(|letters| {
             for index in 0..packets.count() {
                 let mut packet = vec![0; packets.len(index)];
-                packets.write(index, &mut packet);
+                // Whether the session to come accepts more is not known.
+                packets.write(index, &mut packet, Features::NONE);
                 letters.stage(peer.id(), packet);
             }
         });

@@ -8,6 +8,7 @@ use crate::{
     base::DropReason,
     local_tun::{MAX_FRAME_SIZE, SuperPacket},
     tunnel::PeerPlane,
+    wire::hybrid::Features,
 };
 use std::{
     io,
@@ -104,8 +105,8 @@ impl Packets for SuperPacket<'_> {
         self.segment_len(index)
     }
 
-    fn write(&self, index: usize, out: &mut [u8]) {
+    fn write(&self, index: usize, out: &mut [u8], accepted: Features) {
         // `out` is as long as the segment, and the index is in range: the answer is always its length.
-        let _len = self.write_segment(index, out);
+        let _len = self.write_segment(index, out, accepted);
     }
 }

@@ -3,14 +3,19 @@
 //! `split(coalesce(packets)) == packets`, byte for byte (but for the IPv4 identification of packets with DF set,
 //! which has no meaning: RFC 6864 4.1). A run grows only at its end and only while it is the newest item of its
 //! flow, so packets of a flow are written in the order in which they arrived. Wrong checksums stay visible: a
-//! packet whose sums are wrong is never merged, because the kernel would replace them by right ones.
+//! packet whose sums are wrong is never merged, because the kernel would replace them by right ones. A packet whose
+//! checksum was left out has no wrong one: it joins a run unsummed, also one of packets that were verified, since the
+//! kernel computes for each the checksum that it would have had.
 
 use super::{
     flows::{FlowKey, Hosts, OpenFlows},
-    headers::{IpVersion, L4, Layout, TCP_ACK, TCP_ECE, TCP_PSH, get_u16, get_u32, parse_ip_len, put_u16},
-    vnet::{FLAG_NEEDS_CSUM, GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4, VnetHeader},
+    vnet::{GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4, VnetHeader},
 };
-use std::ops::Range;
+use crate::wire::{
+    ip::IpHeader,
+    layout::{IpVersion, L4, Layout, TCP_ACK, TCP_ECE, TCP_PSH, get_u16, get_u32, put_u16},
+    payload::{Checksum, InnerPacket},
+};
 
 /// Packets in one super-packet.
 pub(super) const MAX_RUN: usize = 128; // bounds the iovec; 45 packets of 1452 bytes fill a super-packet
@@ -79,15 +84,15 @@ impl Coalescer {
         }
     }
 
-    /// Groups `packets`, ranges of `arena` in the order of arrival.
-    pub(super) fn group(&mut self, arena: &[u8], packets: &[Range<usize>], mergeable: Mergeable) {
+    /// Groups `packets`, which lie in `arena`, in the order of arrival.
+    pub(super) fn group(&mut self, arena: &[u8], packets: &[InnerPacket], mergeable: Mergeable) {
         self.items.clear();
         self.next.clear();
         self.next.resize(packets.len(), NO_PACKET);
         self.flows.clear();
-        for (index, range) in packets.iter().enumerate() {
+        for (index, InnerPacket { range, checksum }) in packets.iter().enumerate() {
             let packet = arena.get(range.clone()).unwrap_or_default();
-            match classify(packet, mergeable) {
+            match classify(packet, *checksum, mergeable) {
                 Class::Candidate(layout, key) => {
                     self.add_candidate(arena, packets, index as u32, layout, key);
                 }
@@ -131,17 +136,19 @@ impl Coalescer {
     fn add_candidate(
         &mut self,
         arena: &[u8],
-        packets: &[Range<usize>],
+        packets: &[InnerPacket],
         index: u32,
         layout: Layout,
         key: FlowKey,
     ) {
-        let packet = &arena[packets[index as usize].clone()];
+        let InnerPacket { range, checksum } = &packets[index as usize];
+        let packet = &arena[range.clone()];
         let push = layout.l4 == L4::Tcp && packet[layout.l4_start + 13] & TCP_PSH != 0;
         if let Some(open) = self.flows.get(&key) {
             let item = &mut self.items[open];
-            let first = &arena[packets[item.first as usize].clone()];
-            if item.takes(first, packet, &layout) {
+            let leader = &packets[item.first as usize];
+            let first = (&arena[leader.range.clone()], leader.checksum);
+            if item.takes(first, (packet, *checksum), &layout) {
                 self.next[item.last as usize] = index;
                 item.last = index;
                 item.count += 1;
@@ -166,7 +173,12 @@ impl Coalescer {
 
 impl Item {
     /// Whether `packet` continues the run that `first` leads.
-    fn takes(&mut self, first: &[u8], packet: &[u8], layout: &Layout) -> bool {
+    fn takes(
+        &mut self,
+        (first, first_checksum): (&[u8], Checksum),
+        (packet, checksum): (&[u8], Checksum),
+        layout: &Layout,
+    ) -> bool {
         let Some(leader) = self.layout else { return false };
         let continues = leader.header_len == layout.header_len
             && layout.payload_len() <= leader.payload_len()
@@ -179,9 +191,9 @@ impl Item {
             return false;
         }
         if !self.verified {
-            self.verified = leader.checksums_are_right(first);
+            self.verified = sums_are_right(&leader, first, first_checksum);
         }
-        self.verified && layout.checksums_are_right(packet)
+        self.verified && sums_are_right(layout, packet, checksum)
     }
 
     fn ip_continues(&self, leader: &Layout, first: &[u8], packet: &[u8]) -> bool {
@@ -214,7 +226,7 @@ impl Item {
     }
 
     /// Turns the headers of the first packet into those of the whole run and returns what to write before them.
-    /// For a single packet nothing changes: it is written with the checksums that it came with.
+    /// For a single packet nothing changes.
     pub(super) fn write_headers(&self, first: &mut [u8]) -> VnetHeader {
         let (Some(leader), true) = (self.layout, self.count > 1) else { return VnetHeader::default() };
         let whole = leader.with_payload(self.payload);
@@ -223,9 +235,8 @@ impl Item {
             first[leader.l4_start + 13] |= TCP_PSH;
         }
         let partial = whole.pseudo_header_sum(first);
-        put_u16(first, leader.l4_start + leader.l4.checksum_offset(), partial);
+        put_u16(first, leader.checksum_field(), partial);
         VnetHeader {
-            flags: FLAG_NEEDS_CSUM,
             gso_type: match (leader.l4, leader.version) {
                 (L4::Tcp, IpVersion::V4) => GSO_TCP_V4,
                 (L4::Tcp, IpVersion::V6) => GSO_TCP_V6,
@@ -233,8 +244,7 @@ impl Item {
             },
             hdr_len: (leader.header_len as u16).into(),
             gso_size: (leader.payload_len() as u16).into(),
-            csum_start: (leader.l4_start as u16).into(),
-            csum_offset: (leader.l4.checksum_offset() as u16).into(),
+            ..VnetHeader::partial(&leader)
         }
     }
 
@@ -249,9 +259,18 @@ impl Item {
     }
 }
 
-fn classify(packet: &[u8], mergeable: Mergeable) -> Class {
+/// Whether the kernel may compute the checksums of this packet anew without hiding that they were wrong.
+fn sums_are_right(layout: &Layout, packet: &[u8], checksum: Checksum) -> bool {
+    layout.header_checksum_is_right(packet)
+        && match checksum {
+            Checksum::AsIs => layout.checksum_is_right(packet),
+            Checksum::LeftOut => true,
+        }
+}
+
+fn classify(packet: &[u8], checksum: Checksum, mergeable: Mergeable) -> Class {
     let Some(hosts) = Hosts::of(packet) else { return Class::Unknown };
-    if parse_ip_len(packet) != Some(packet.len()) {
+    if IpHeader::parse(packet).is_none_or(|header| header.total_len != packet.len()) {
         return Class::Opaque(hosts);
     }
     let Ok(layout) = Layout::parse(packet) else { return Class::Opaque(hosts) };
@@ -261,8 +280,8 @@ fn classify(packet: &[u8], mergeable: Mergeable) -> Class {
             let flags = packet[layout.l4_start + 13];
             mergeable.tcp && flags & TCP_ACK != 0 && flags & !(TCP_ACK | TCP_PSH | TCP_ECE) == 0
         }
-        // A packet without a checksum would gain one.
-        L4::Udp => mergeable.udp && get_u16(packet, layout.l4_start + 6) != 0,
+        // A packet that never had a checksum would gain one.
+        L4::Udp => mergeable.udp && (checksum == Checksum::LeftOut || layout.has_checksum(packet)),
     };
     if candidate && layout.is_plain() && layout.payload_len() > 0 {
         Class::Candidate(layout, key)

@@ -2,11 +2,11 @@
 
 use super::{
     coalesce::Mergeable,
-    headers::L4,
     offload::{self, RefusedWrites},
     sys::{self, InterfaceRequest},
     vnet::{FrameFormat, Offloads, VNET_HEADER_SIZE},
 };
+use crate::wire::layout::L4;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
     fs::{self, File, OpenOptions},

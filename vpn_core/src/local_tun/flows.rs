@@ -1,6 +1,6 @@
 //! The flows of one batch, and the run that each may still extend.
 
-use super::headers::{IpVersion, Layout};
+use crate::wire::layout::{IpVersion, Layout};
 
 /// Runs that may grow at the same time. At the bound the oldest one is closed, which costs a write, not an order.
 const MAX_OPEN_FLOWS: usize = 16; // a batch holds some 45 packets of a bulk flow; more flows give short runs anyhow

@@ -17,7 +17,6 @@ mod coalesce;
 #[cfg(target_os = "linux")]
 mod device;
 mod flows;
-mod headers;
 #[cfg(target_os = "linux")]
 mod offload;
 mod segment;

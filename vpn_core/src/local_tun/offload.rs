@@ -1,11 +1,11 @@
 //! Which offloads a TUN device really has: asked for, tried out while it is still down, and given up where the kernel
 //! refuses one later.
 
-use super::{
-    headers::{IpVersion, L4, Layout, put_u16},
-    vnet::{FLAG_NEEDS_CSUM, GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4, Offloads, VNET_HEADER_SIZE, VnetHeader},
+use super::vnet::{GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4, Offloads, VNET_HEADER_SIZE, VnetHeader};
+use crate::wire::{
+    ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE},
+    layout::{IpVersion, L4, Layout, put_u16},
 };
-use crate::wire::ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE};
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr},
@@ -152,7 +152,6 @@ fn super_packet(l4: L4, version: IpVersion) -> Vec<u8> {
         };
     let layout = Layout { version, l4, l4_start, header_len, total_len: header_len + 2 * PROBE_SEGMENT };
     let vnet = VnetHeader {
-        flags: FLAG_NEEDS_CSUM,
         gso_type: match (l4, version) {
             (L4::Tcp, IpVersion::V4) => GSO_TCP_V4,
             (L4::Tcp, IpVersion::V6) => GSO_TCP_V6,
@@ -160,8 +159,7 @@ fn super_packet(l4: L4, version: IpVersion) -> Vec<u8> {
         },
         hdr_len: (header_len as u16).into(),
         gso_size: (PROBE_SEGMENT as u16).into(),
-        csum_start: (l4_start as u16).into(),
-        csum_offset: (l4.checksum_offset() as u16).into(),
+        ..VnetHeader::partial(&layout)
     };
     let mut frame = vec![0; VNET_HEADER_SIZE + layout.total_len];
     frame[..VNET_HEADER_SIZE].copy_from_slice(vnet.as_bytes());
@@ -192,9 +190,10 @@ fn super_packet(l4: L4, version: IpVersion) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{segment::SuperPacket, vnet::FrameFormat},
+        super::{segment::SuperPacket, test_packets::is_sound, vnet::FrameFormat},
         *,
     };
+    use crate::wire::hybrid::Features;
 
     /// A kernel that knows `known` and nothing else, as `TUNSETOFFLOAD` shows it; and what it was asked for.
     fn ask(known: libc::c_uint, wanted: Offloads) -> (Offloads, Vec<libc::c_uint>) {
@@ -297,10 +296,10 @@ mod tests {
                 assert_eq!(packet.segments(), 2, "{l4:?} {version:?}");
                 for index in 0..2 {
                     let mut segment = vec![0; packet.segment_len(index)];
-                    packet.write_segment(index, &mut segment).expect("fits");
+                    packet.write_segment(index, &mut segment, Features::NONE).expect("fits");
                     let layout = Layout::parse(&segment).expect("sound");
                     assert_eq!((layout.l4, layout.version), (l4, version));
-                    assert!(layout.is_plain() && layout.checksums_are_right(&segment));
+                    assert!(layout.is_plain() && is_sound(&segment));
                     assert_eq!(layout.payload_len(), PROBE_SEGMENT);
                 }
             }

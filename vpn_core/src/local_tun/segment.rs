@@ -1,15 +1,18 @@
 //! Splits a frame read from the TUN device into the final packets that its peer's kernel would have received.
 
-use super::{
-    headers::{
-        IpVersion, L4, Layout, PROTOCOL_UDP, TCP_CWR, TCP_FIN, TCP_PSH, get_u16, get_u32, parse_ip, put_u16,
-        put_u32,
-    },
-    vnet::{FLAG_NEEDS_CSUM, FrameFormat, GSO_ECN, GSO_NONE, GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4, VnetHeader},
+use super::vnet::{
+    FLAG_DATA_VALID, FLAG_NEEDS_CSUM, FrameFormat, GSO_ECN, GSO_NONE, GSO_TCP_V4, GSO_TCP_V6, GSO_UDP_L4,
+    VnetHeader,
 };
 use crate::wire::{
     checksum::ones_complement_sum,
+    hybrid::Features,
     ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE, IpHeader},
+    layout::{
+        IpVersion, L4, Layout, LayoutError, PROTOCOL_UDP, TCP_CWR, TCP_FIN, TCP_PSH, get_u16, get_u32,
+        put_u16, put_u32,
+    },
+    payload::leave_out,
 };
 use zerocopy::FromBytes;
 
@@ -41,6 +44,17 @@ pub enum FrameError {
     ChecksumOutside,
 }
 
+impl From<LayoutError> for FrameError {
+    fn from(error: LayoutError) -> Self {
+        match error {
+            LayoutError::Truncated => Self::Truncated,
+            LayoutError::NotIp => Self::NotIp,
+            LayoutError::Fragment => Self::Fragment,
+            LayoutError::OtherProtocol(protocol) => Self::UnexpectedProtocol(protocol),
+        }
+    }
+}
+
 /// One frame from the TUN device: a packet, or several of one flow that share their headers.
 #[derive(Debug)]
 pub struct SuperPacket<'a> {
@@ -51,8 +65,19 @@ pub struct SuperPacket<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Plan {
-    Single(Option<PartialChecksum>),
+    Single(Sum),
     Segments(Segmentation),
+}
+
+/// What the kernel says of the checksum of a single packet.
+#[derive(Clone, Copy, Debug)]
+enum Sum {
+    /// Nothing: it may be wrong, and stays as it is.
+    Unknown,
+    /// It was found right.
+    Verified,
+    /// It is left to the device.
+    Partial(PartialChecksum),
 }
 
 impl<'a> SuperPacket<'a> {
@@ -69,11 +94,11 @@ impl<'a> SuperPacket<'a> {
                 (VnetHeader::read_from_bytes(header).map_err(|_| FrameError::Truncated)?, rest)
             }
         };
-        let (packet, header) = parse_ip(bytes)?;
+        let header = IpHeader::parse(bytes).ok_or(FrameError::NotIp)?;
+        let packet = &mut bytes[..header.total_len];
         let plan = match vnet.gso_type & !GSO_ECN {
-            GSO_NONE if vnet.flags & FLAG_NEEDS_CSUM == 0 => Plan::Single(None),
-            GSO_NONE => Plan::Single(Some(PartialChecksum::parse(packet, &vnet)?)),
-            gso_type => Plan::Segments(Segmentation::parse(packet, gso_type, vnet.gso_size.get())?),
+            GSO_NONE => Plan::Single(Sum::parse(packet, &vnet)?),
+            gso_type => Plan::Segments(Segmentation::parse(packet, gso_type, &vnet)?),
         };
         Ok(Self { packet, header, plan })
     }
@@ -102,20 +127,62 @@ impl<'a> SuperPacket<'a> {
         }
     }
 
-    /// Writes final packet `index` to the start of `out`, with all its checksums, and returns its length in bytes.
-    /// `None` when there is no such packet or `out` is shorter than [`Self::segment_len`].
-    pub fn write_segment(&self, index: usize, out: &mut [u8]) -> Option<usize> {
+    /// Writes final packet `index` to the start of `out`, as the payload for a receiver that accepts `accepted`, and returns
+    /// its length in bytes. All checksums are there, except that a TCP or UDP checksum known to be good is left out where
+    /// that is accepted (protocol.md 7.4.5). `None` when there is no such packet or `out` is shorter than
+    /// [`Self::segment_len`].
+    pub fn write_segment(&self, index: usize, out: &mut [u8], accepted: Features) -> Option<usize> {
+        let may_leave_out = accepted.contains(Features::CHECKSUM_LEFT_OUT);
         match &self.plan {
             Plan::Single(_) if index != 0 => None,
-            Plan::Single(checksum) => {
+            Plan::Single(sum) => {
                 let out = out.get_mut(..self.packet.len())?;
                 out.copy_from_slice(self.packet);
-                if let Some(checksum) = checksum {
-                    checksum.complete(out);
+                let field = if may_leave_out { sum.field_to_leave_out(out) } else { None };
+                match field {
+                    Some(field) => leave_out(out, field),
+                    None => sum.complete(out),
                 }
                 Some(out.len())
             }
-            Plan::Segments(segmentation) => segmentation.write(self.packet, index, out),
+            Plan::Segments(segmentation) => segmentation.write(self.packet, index, out, may_leave_out),
+        }
+    }
+}
+
+impl Sum {
+    fn parse(packet: &[u8], vnet: &VnetHeader) -> Result<Self, FrameError> {
+        if vnet.flags & FLAG_NEEDS_CSUM != 0 {
+            Ok(Self::Partial(PartialChecksum::parse(packet, vnet)?))
+        } else if vnet.flags & FLAG_DATA_VALID != 0 {
+            Ok(Self::Verified)
+        } else {
+            Ok(Self::Unknown)
+        }
+    }
+
+    /// Where the checksum lies, if the receiver would compute the very one that [`Sum::complete`] yields.
+    fn field_to_leave_out(&self, packet: &[u8]) -> Option<usize> {
+        let partial = match self {
+            Self::Unknown => return None,
+            Self::Verified => None,
+            Self::Partial(checksum) => Some(checksum),
+        };
+        let layout = Layout::parse(packet).ok()?;
+        let field = layout.checksum_field();
+        let is_of_this = |checksum: &PartialChecksum| {
+            checksum.start == layout.l4_start
+                && checksum.field == field
+                && get_u16(packet, field) == layout.pseudo_header_sum(packet)
+        };
+        let leaves = layout.is_plain() && layout.has_checksum(packet) && partial.is_none_or(is_of_this);
+        leaves.then_some(field)
+    }
+
+    fn complete(&self, packet: &mut [u8]) {
+        match self {
+            Self::Unknown | Self::Verified => {}
+            Self::Partial(checksum) => checksum.complete(packet),
         }
     }
 }
@@ -158,10 +225,12 @@ struct Segmentation {
     layout: Layout,
     /// Payload bytes of every segment but the last; not zero.
     size: usize,
+    /// Whether the receiver can compute the checksums as well as we can.
+    may_leave_out: bool,
 }
 
 impl Segmentation {
-    fn parse(packet: &[u8], gso_type: u8, gso_size: u16) -> Result<Self, FrameError> {
+    fn parse(packet: &[u8], gso_type: u8, vnet: &VnetHeader) -> Result<Self, FrameError> {
         let (l4, version) = match gso_type {
             GSO_TCP_V4 => (L4::Tcp, Some(IpVersion::V4)),
             GSO_TCP_V6 => (L4::Tcp, Some(IpVersion::V6)),
@@ -172,10 +241,17 @@ impl Segmentation {
         if layout.l4 != l4 || version.is_some_and(|version| version != layout.version) {
             return Err(FrameError::UnexpectedProtocol(layout.l4.protocol()));
         }
-        if gso_size == 0 {
+        let size = usize::from(vnet.gso_size.get());
+        if size == 0 {
             return Err(FrameError::ZeroSegmentSize);
         }
-        Ok(Self { layout, size: usize::from(gso_size) })
+        let known_good = if vnet.flags & FLAG_NEEDS_CSUM != 0 {
+            vnet.names_checksum_of(&layout)
+        } else {
+            vnet.flags & FLAG_DATA_VALID != 0
+        };
+        let may_leave_out = known_good && layout.is_plain() && layout.has_checksum(packet);
+        Ok(Self { layout, size, may_leave_out })
     }
 
     fn count(&self) -> usize {
@@ -192,7 +268,7 @@ impl Segmentation {
         Some((self.layout.with_payload(payload), self.layout.header_len + offset))
     }
 
-    fn write(&self, packet: &[u8], index: usize, out: &mut [u8]) -> Option<usize> {
+    fn write(&self, packet: &[u8], index: usize, out: &mut [u8], may_leave_out: bool) -> Option<usize> {
         let (segment, payload_start) = self.segment(index)?;
         let out = out.get_mut(..segment.total_len)?;
         let (headers, payload) = out.split_at_mut(segment.header_len);
@@ -213,194 +289,19 @@ impl Segmentation {
                 }
             }
             // No checksum in the super-packet means none in its segments (RFC 768, IPv4 only).
-            L4::Udp if get_u16(headers, segment.l4_start + 6) == 0 && segment.version == IpVersion::V4 => {
+            L4::Udp if segment.version == IpVersion::V4 && !segment.has_checksum(headers) => {
                 return Some(segment.total_len);
             }
             L4::Udp => {}
         }
-        segment.write_checksum(out);
+        if may_leave_out && self.may_leave_out {
+            leave_out(out, segment.checksum_field());
+        } else {
+            segment.write_checksum(out);
+        }
         Some(out.len())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::test_packets::{Spec, frame, is_sound, split},
-        *,
-    };
-    use proptest::prelude::*;
-
-    const FIN_PSH_ACK_CWR: u8 = 0x01 | 0x08 | 0x10 | 0x80;
-
-    fn gso(gso_type: u8, size: u16) -> VnetHeader {
-        VnetHeader { flags: FLAG_NEEDS_CSUM, gso_type, gso_size: size.into(), ..VnetHeader::default() }
-    }
-
-    #[test]
-    fn tcp_flags_of_one_end_stay_at_that_end() {
-        let spec = Spec { flags: FIN_PSH_ACK_CWR, ..Spec::tcp(250) };
-        let packets = split(frame(&gso(GSO_TCP_V4 | GSO_ECN, 100), &spec.build()));
-        let flags: Vec<u8> = packets.iter().map(|packet| packet[33]).collect();
-        assert_eq!(flags, [0x90, 0x10, 0x19]);
-        let ids: Vec<u8> = packets.iter().map(|packet| packet[5]).collect();
-        assert_eq!(ids, [7, 8, 9]);
-        assert!(packets.iter().all(|packet| is_sound(packet)));
-    }
-
-    #[test]
-    fn a_partial_checksum_is_completed() {
-        for spec in [
-            Spec::tcp(99),
-            Spec::udp(98),
-            Spec { v6: true, ..Spec::udp(97) },
-            // Only UDP has another form for zero, which would mean "none".
-            Spec::tcp(98).with_a_checksum_of_zero(),
-            Spec::udp(98).with_a_checksum_of_zero(),
-            Spec { v6: true, ..Spec::udp(98) }.with_a_checksum_of_zero(),
-        ] {
-            let whole = spec.build();
-            let layout = Layout::parse(&whole).expect("sound");
-            let field = layout.l4_start + layout.l4.checksum_offset();
-            let mut partial = whole.clone();
-            let sum = layout.pseudo_header_sum(&whole);
-            partial[field..field + 2].copy_from_slice(&sum.to_be_bytes());
-            let header = VnetHeader {
-                flags: FLAG_NEEDS_CSUM,
-                csum_start: (layout.l4_start as u16).into(),
-                csum_offset: (layout.l4.checksum_offset() as u16).into(),
-                ..VnetHeader::default()
-            };
-            assert_eq!(split(frame(&header, &partial)), std::slice::from_ref(&whole));
-        }
-    }
-
-    #[test]
-    fn udp_checksum_that_comes_out_as_zero_is_written_in_its_other_form() {
-        for v6 in [false, true] {
-            let whole = Spec { v6, ..Spec::udp(98) }.with_a_checksum_of_zero().build();
-            let at = if v6 { 46 } else { 26 };
-            assert_eq!(whole[at..at + 2], [0xff, 0xff]);
-            assert_eq!(split(frame(&gso(GSO_UDP_L4, 98), &whole)), [whole]);
-        }
-    }
-
-    #[test]
-    fn udp_without_checksum_over_ipv4_has_none_in_its_segments_either() {
-        let mut whole = Spec::udp(250).build();
-        whole[26..28].fill(0);
-        let packets = split(frame(&gso(GSO_UDP_L4, 100), &whole));
-        assert_eq!(packets.len(), 3);
-        assert!(packets.iter().all(|packet| packet[26..28] == [0, 0]));
-        let mut whole = Spec { v6: true, ..Spec::udp(250) }.build();
-        whole[46..48].fill(0);
-        let packets = split(frame(&gso(GSO_UDP_L4, 100), &whole));
-        assert!(packets.iter().all(|packet| is_sound(packet)), "IPv6 does not know that");
-    }
-
-    #[test]
-    fn packets_without_offload_pass_untouched_with_what_follows_them_cut_off() {
-        let spec = Spec { checksum_is_wrong: true, ..Spec::tcp(10) };
-        let packet = spec.build();
-        let mut padded = packet.clone();
-        padded.extend([0; 9]);
-        assert_eq!(split(frame(&VnetHeader::default(), &padded)), std::slice::from_ref(&packet));
-        let plain = SuperPacket::parse(&mut padded, FrameFormat::Plain).expect("sound");
-        let mut out = vec![0; plain.segment_len(0)];
-        assert_eq!(plain.write_segment(0, &mut out), Some(packet.len()));
-        assert_eq!(out, packet);
-    }
-
-    #[test]
-    fn headers_that_contradict_the_packet_are_refused() {
-        let tcp = Spec::tcp(100).build();
-        let refusal = |header: &VnetHeader, packet: &[u8]| {
-            SuperPacket::parse(&mut frame(header, packet), FrameFormat::VnetHeader).map(|_| ()).unwrap_err()
-        };
-        assert_eq!(refusal(&gso(GSO_TCP_V6, 50), &tcp), FrameError::UnexpectedProtocol(6));
-        assert_eq!(refusal(&gso(GSO_UDP_L4, 50), &tcp), FrameError::UnexpectedProtocol(6));
-        assert_eq!(refusal(&gso(3, 50), &tcp), FrameError::UnknownGsoType(3));
-        assert_eq!(refusal(&gso(GSO_TCP_V4, 0), &tcp), FrameError::ZeroSegmentSize);
-        assert_eq!(refusal(&gso(GSO_TCP_V4, 50), &tcp[..80]), FrameError::NotIp);
-        let mut fragment = tcp.clone();
-        fragment[6] = 0x20;
-        assert_eq!(refusal(&gso(GSO_TCP_V4, 50), &fragment), FrameError::Fragment);
-        let outside = VnetHeader { flags: FLAG_NEEDS_CSUM, csum_start: 151.into(), ..VnetHeader::default() };
-        assert_eq!(refusal(&outside, &tcp), FrameError::ChecksumOutside);
-        let inside_ip = VnetHeader { flags: FLAG_NEEDS_CSUM, csum_start: 8.into(), ..VnetHeader::default() };
-        assert_eq!(refusal(&inside_ip, &tcp), FrameError::ChecksumOutside);
-        assert_eq!(
-            SuperPacket::parse(&mut [0; 9], FrameFormat::VnetHeader).map(|_| ()),
-            Err(FrameError::Truncated)
-        );
-    }
-
-    #[test]
-    fn an_output_that_is_too_short_takes_nothing() {
-        let mut bytes = frame(&gso(GSO_TCP_V4, 50), &Spec::tcp(100).build());
-        let packet = SuperPacket::parse(&mut bytes, FrameFormat::VnetHeader).expect("sound");
-        assert_eq!(packet.write_segment(0, &mut [0; 101]), None);
-        assert_eq!(packet.write_segment(0, &mut [0; 102]), Some(102));
-        assert_eq!(packet.write_segment(2, &mut [0; 2000]), None);
-        assert_eq!(packet.segment_len(2), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn segments_are_sound_and_carry_the_whole_payload(
-            udp: bool, v6: bool, len in 0_usize..5000, size in 1_u16..1500, tcp_options in 0_usize..10
-        ) {
-            let options = vec![1; tcp_options * 4];
-            let spec = Spec { udp, v6, options, sequence: u32::MAX - 700, ..Spec::tcp(len) };
-            let gso_type = if udp { GSO_UDP_L4 } else if v6 { GSO_TCP_V6 } else { GSO_TCP_V4 };
-            let packets = split(frame(&gso(gso_type, size), &spec.build()));
-            let mut payload: Vec<u8> = Vec::new();
-            for packet in &packets {
-                prop_assert!(is_sound(packet));
-                let layout = Layout::parse(packet).expect("sound");
-                if !udp {
-                    let expected = spec.sequence.wrapping_add(payload.len() as u32);
-                    prop_assert_eq!(get_u32(packet, layout.l4_start + 4), expected);
-                }
-                payload.extend(&packet[layout.header_len..]);
-            }
-            prop_assert_eq!(payload, spec.payload);
-        }
-
-        #[test]
-        fn no_frame_makes_parsing_or_writing_panic(
-            mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
-            version in 0_usize..4,
-            protocol in 0_usize..4,
-            gso_type in 0_usize..5,
-            small_offsets: bool,
-        ) {
-            // Random bytes rarely get past the first checks: make them look right with some probability.
-            let len = bytes.len();
-            if let (true, Some(packet)) = (small_offsets, bytes.get_mut(6..10)) {
-                packet[0] %= 80;
-                packet[1] = 0;
-                packet[2] %= 80;
-                packet[3] = 0;
-            }
-            if let Some(kind) = bytes.get_mut(1) {
-                *kind = [*kind, 1, 4, 5, 0][gso_type];
-            }
-            if let Some(packet) = bytes.get_mut(10..).filter(|packet| packet.len() >= 40) {
-                packet[0] = [packet[0], 0x45, 0x46, 0x60][version];
-                let field = if packet[0] >> 4 == 4 { 2 } else { 4 };
-                let stated = if field == 2 { len - 10 } else { len - 50 };
-                put_u16(packet, field, stated as u16);
-                let at = if field == 2 { 9 } else { 6 };
-                packet[at] = [packet[at], 6, 17, 0][protocol];
-                packet[6] &= if field == 2 { 0x40 } else { 0xff };
-            }
-            if let Ok(packet) = SuperPacket::parse(&mut bytes, FrameFormat::VnetHeader) {
-                let mut out = [0; 300];
-                for index in 0..packet.segments() {
-                    prop_assert_eq!(packet.write_segment(index, &mut out), Some(packet.segment_len(index)));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use super::{
     segment::SuperPacket,
     vnet::{FrameFormat, VnetHeader},
 };
+use crate::wire::hybrid::Features;
 use zerocopy::IntoBytes;
 
 /// A packet to be made.
@@ -153,18 +154,35 @@ pub(super) fn is_sound(packet: &[u8]) -> bool {
     length_is_right && obvious_l4_sum(packet) == 0
 }
 
+/// The packet with nothing in its checksum field.
+pub(super) fn without_checksum(packet: &[u8]) -> Vec<u8> {
+    let (start, protocol) = match packet[0] >> 4 {
+        4 => (usize::from(packet[0] & 15) * 4, packet[9]),
+        _ => (40, packet[6]),
+    };
+    let at = start + if protocol == 17 { 6 } else { 16 };
+    let mut packet = packet.to_vec();
+    packet[at..at + 2].fill(0);
+    packet
+}
+
 /// A frame with the given header, as the device delivers it.
 pub(super) fn frame(header: &VnetHeader, packet: &[u8]) -> Vec<u8> {
     [header.as_bytes(), packet].concat()
 }
 
 /// All final packets of a frame.
-pub(super) fn split(mut frame: Vec<u8>) -> Vec<Vec<u8>> {
+pub(super) fn split(frame: Vec<u8>) -> Vec<Vec<u8>> {
+    split_for(frame, Features::NONE)
+}
+
+/// The payloads that a frame becomes for a receiver that accepts `accepted`.
+pub(super) fn split_for(mut frame: Vec<u8>, accepted: Features) -> Vec<Vec<u8>> {
     let packet = SuperPacket::parse(&mut frame, FrameFormat::VnetHeader).expect("frames of ours are sound");
     (0..packet.segments())
         .map(|index| {
             let mut out = vec![0; packet.segment_len(index)];
-            assert_eq!(packet.write_segment(index, &mut out), Some(out.len()));
+            assert_eq!(packet.write_segment(index, &mut out, accepted), Some(out.len()));
             out
         })
         .collect()

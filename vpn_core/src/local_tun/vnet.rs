@@ -1,5 +1,6 @@
 //! `struct virtio_net_hdr`, which precedes every packet on a TUN device opened with `IFF_VNET_HDR`.
 
+use crate::wire::layout::Layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, native_endian::U16};
 
 /// Size of the `virtio_net_hdr` before each packet, in bytes (without the `num_buffers` field).
@@ -8,7 +9,10 @@ pub const VNET_HEADER_SIZE: usize = size_of::<VnetHeader>();
 /// The largest frame that a TUN device delivers, in bytes: the header and a packet of 65,535 bytes.
 pub const MAX_FRAME_SIZE: usize = VNET_HEADER_SIZE + 65_535;
 
+/// The checksum is partial: its field holds the pseudo-header sum, and whoever needs the whole one computes it.
 pub(super) const FLAG_NEEDS_CSUM: u8 = 1;
+/// The kernel, or the network card below it, has found the checksum right. Means nothing on a write.
+pub(super) const FLAG_DATA_VALID: u8 = 2;
 
 pub(super) const GSO_NONE: u8 = 0;
 pub(super) const GSO_TCP_V4: u8 = 1;
@@ -75,6 +79,24 @@ pub(super) struct VnetHeader {
     pub(super) csum_start: U16,
     /// With `FLAG_NEEDS_CSUM`: where the sum is stored, from `csum_start`.
     pub(super) csum_offset: U16,
+}
+
+impl VnetHeader {
+    /// Of one packet with `layout` whose checksum is partial.
+    pub(super) fn partial(layout: &Layout) -> Self {
+        Self {
+            flags: FLAG_NEEDS_CSUM,
+            csum_start: (layout.l4_start as u16).into(),
+            csum_offset: (layout.l4.checksum_offset() as u16).into(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a partial checksum is that of a packet, or of all segments of a super-packet, with `layout`.
+    pub(super) const fn names_checksum_of(&self, layout: &Layout) -> bool {
+        self.csum_start.get() as usize == layout.l4_start
+            && self.csum_offset.get() as usize == layout.l4.checksum_offset()
+    }
 }
 
 const _: () = assert!(VNET_HEADER_SIZE == 10);

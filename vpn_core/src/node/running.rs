@@ -18,7 +18,7 @@ use crate::{
     session::REKEY_AFTER_TIME,
     symmetric::NULL_CIPHER,
     tunnel::{Event, PeerSettings, Unanswered},
-    wire::hybrid::ParametersBytes,
+    wire::hybrid::{Features, ParametersBytes},
 };
 use ipnet::IpNet;
 use std::{
@@ -379,7 +379,11 @@ fn start_engine(
             identity: interface.identity.share(),
             network_keys: interface.network_key.iter().map(SecretBytes::duplicate).collect(),
             suites: interface.suites,
-            parameters: ParametersBytes { mtu: interface.mtu.into(), ..ParametersBytes::default() },
+            parameters: ParametersBytes {
+                features: Features::SUPPORTED,
+                mtu: interface.mtu.into(),
+                ..ParametersBytes::default()
+            },
         }),
         wireguard: interface.wireguard_key.as_ref().map(X25519SecretKey::new),
         unix_time: since_unix_epoch(SystemTime::now()),

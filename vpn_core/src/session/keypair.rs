@@ -5,7 +5,10 @@ use crate::{
     base::ReceiverIndex,
     handshake::{Agreement, Protocol, Role},
     symmetric::{AeadKey, Suite, TAG_SIZE},
-    wire::transport::{HEADER_SIZE, OVERHEAD, TYPE_TRANSPORT, TransportHeader},
+    wire::{
+        hybrid::Features,
+        transport::{HEADER_SIZE, OVERHEAD, TYPE_TRANSPORT, TransportHeader},
+    },
 };
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::{
@@ -59,6 +62,8 @@ pub struct Keypair {
     protocol: Protocol,
     role: Role,
     suite: Suite,
+    /// What the peer accepts to receive.
+    accepted: Features,
     local_index: ReceiverIndex,
     remote_index: ReceiverIndex,
     sealing: AeadKey,
@@ -87,6 +92,10 @@ impl Keypair {
             protocol: agreement.protocol,
             role: agreement.role,
             suite: agreement.suite,
+            accepted: match agreement.protocol {
+                Protocol::Hybrid => agreement.parameters.features,
+                Protocol::Wireguard => Features::NONE,
+            },
             local_index: agreement.local_index,
             remote_index: agreement.remote_index,
             sealing: AeadKey::new(agreement.suite, &agreement.sending),
@@ -113,6 +122,11 @@ impl Keypair {
     /// Its cipher suite.
     pub const fn suite(&self) -> Suite {
         self.suite
+    }
+
+    /// What the peer accepts to receive beyond what every node does; nothing in a WireGuard session.
+    pub const fn accepted(&self) -> Features {
+        self.accepted
     }
 
     /// The index under which we receive.
@@ -231,7 +245,11 @@ pub(super) mod tests {
     use crate::{base::SecretBytes, handshake::Protocol, wire::hybrid::ParametersBytes};
 
     pub(in super::super) fn responders(suite: Suite, now: Instant) -> Keypair {
-        let agreement = Agreement {
+        Keypair::new(&responders_agreement(suite), REKEY_AFTER_TIME, now)
+    }
+
+    fn responders_agreement(suite: Suite) -> Agreement {
+        Agreement {
             protocol: Protocol::Hybrid,
             role: Role::Responder,
             local_index: ReceiverIndex::new(1),
@@ -240,8 +258,17 @@ pub(super) mod tests {
             receiving: SecretBytes::new([2; 32]),
             suite,
             parameters: ParametersBytes::default(),
-        };
-        Keypair::new(&agreement, REKEY_AFTER_TIME, now)
+        }
+    }
+
+    #[test]
+    fn a_peer_accepts_what_it_has_said_and_a_wireguard_peer_nothing() {
+        let features = Features::CHECKSUM_LEFT_OUT;
+        for (protocol, accepted) in [(Protocol::Hybrid, features), (Protocol::Wireguard, Features::NONE)] {
+            let parameters = ParametersBytes { features, ..ParametersBytes::default() };
+            let agreement = Agreement { protocol, parameters, ..responders_agreement(Suite::Aes256Gcm) };
+            assert_eq!(Keypair::new(&agreement, REKEY_AFTER_TIME, Instant::now()).accepted(), accepted);
+        }
     }
 
     #[test]

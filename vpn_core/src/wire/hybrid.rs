@@ -152,14 +152,36 @@ pub struct CookieReply {
     pub tag: [u8; TAG_SIZE],
 }
 
+/// What a node accepts to receive beyond what every node does, one bit each (protocol.md 4.1.5). A bit that this version
+/// does not know means nothing.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(transparent)]
+pub struct Features(little_endian::U32);
+
+impl Features {
+    /// Nothing.
+    pub const NONE: Self = Self(little_endian::U32::ZERO);
+    /// Packets whose TCP or UDP checksum was left out (protocol.md 7.4.5).
+    pub const CHECKSUM_LEFT_OUT: Self = Self(little_endian::U32::new(1));
+    /// All that this version accepts.
+    pub const SUPPORTED: Self = Self::CHECKSUM_LEFT_OUT;
+
+    /// Whether everything in `other` is in here.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0.get() & other.0.get() == other.0.get()
+    }
+}
+
 /// What a node tells its peer inside the handshake.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
 pub struct ParametersBytes {
-    /// Feature bits: what this node accepts to receive. None are defined in this version.
-    pub features: little_endian::U32,
+    /// What this node accepts to receive.
+    pub features: Features,
     /// MTU of this node's tunnel interface, in bytes.
     pub mtu: little_endian::U16,
     /// Sent as 0, ignored.
@@ -217,4 +239,18 @@ fn parse_as<M: FromBytes + KnownLayout + Immutable + Unaligned>(datagram: &[u8],
 pub fn without_mac<M: IntoBytes + Immutable>(message: &M) -> &[u8] {
     let bytes = message.as_bytes();
     &bytes[..bytes.len() - MAC_SIZE]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_feature_bits_mean_nothing() {
+        let features = |bits: [u8; 4]| Features::read_from_bytes(&bits).expect("4 bytes");
+        assert!(features([1, 0, 0, 0]).contains(Features::CHECKSUM_LEFT_OUT));
+        assert!(features([0xff; 4]).contains(Features::CHECKSUM_LEFT_OUT));
+        assert!(!features([0xfe, 0xff, 0xff, 0xff]).contains(Features::CHECKSUM_LEFT_OUT));
+        assert_eq!(Features::SUPPORTED.as_bytes(), [1, 0, 0, 0], "all that is defined");
+    }
 }

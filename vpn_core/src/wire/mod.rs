@@ -3,6 +3,8 @@
 pub mod checksum;
 pub mod hybrid;
 pub mod ip;
+pub(crate) mod layout;
+pub mod payload;
 pub mod transport;
 pub mod wireguard;
 

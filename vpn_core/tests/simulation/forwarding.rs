@@ -7,14 +7,19 @@ use super::{
 use std::net::Ipv4Addr;
 use vpn_core::{base::DropReason, device::Forwarding};
 
-const GATEWAY: usize = 0;
+pub(super) const GATEWAY: usize = 0;
 
 /// A gateway (0) with three clients, which send everything through it.
 fn star(forwarding: Forwarding) -> Network {
+    star_of(NodeSettings { forwarding, ..NodeSettings::new(10) }, [11, 12, 13].map(NodeSettings::new))
+}
+
+/// The same with settings for each.
+pub(super) fn star_of(gateway: NodeSettings, clients: [NodeSettings; 3]) -> Network {
     let mut net = Network::new();
-    net.add(NodeSettings { forwarding, ..NodeSettings::new(10) });
-    for seed in [11, 12, 13] {
-        let client = net.add(NodeSettings::new(seed));
+    net.add(gateway);
+    for settings in clients {
+        let client = net.add(settings);
         let towards_client = Peering { endpoints: Vec::new(), ..net.peering(client) };
         net.nodes[GATEWAY].set_peer(towards_client, net.now);
         let towards_gateway = Peering {

@@ -9,6 +9,7 @@ mod network;
 mod node;
 mod packet;
 
+mod checksums;
 mod clock;
 mod connecting;
 mod cookies;

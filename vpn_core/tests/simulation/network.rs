@@ -14,6 +14,7 @@ use std::{
 use vpn_core::{
     handshake::{PeerKey, Protocol},
     tunnel::Transmit,
+    wire::payload::Checksum,
 };
 
 /// Steps at one instant after which time is said to stand still.
@@ -240,18 +241,37 @@ impl Network {
         let mut numbers = Vec::new();
         let mut packets = Vec::new();
         for _ in 0..count {
-            let number = self.next_number;
-            self.next_number += 1;
-            let bytes = packet::ipv4(source, destination, ttl, number, 100);
-            let expected = Expected { to: destination, bytes: bytes.clone(), delivered: false };
-            self.expected.insert(number, expected);
+            let number =
+                self.expect(destination, |number| packet::ipv4(source, destination, ttl, number, 100));
+            packets.push(self.expected[&number].bytes.clone());
             numbers.push(number);
-            packets.push(bytes);
         }
-        let sent = self.nodes[from].send(&packets, IpAddr::V4(destination), self.now);
+        self.hand_over(from, &packets, Checksum::AsIs, destination);
+        numbers
+    }
+
+    /// Sends a UDP datagram whose checksum the local system has left to the node; answers its number.
+    pub(crate) fn send_udp(&mut self, from: usize, to: usize) -> u64 {
+        let (source, destination) = (self.nodes[from].inner, self.nodes[to].inner);
+        let number = self.expect(destination, |number| packet::udp(source, destination, number));
+        let mut packet = self.expected[&number].bytes.clone();
+        packet::clear_udp_checksum(&mut packet);
+        self.hand_over(from, &[packet], Checksum::LeftOut, destination);
+        number
+    }
+
+    /// Makes a packet of a fresh number that is to arrive at `to`; answers the number.
+    fn expect(&mut self, to: Ipv4Addr, make: impl FnOnce(u64) -> Vec<u8>) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.expected.insert(number, Expected { to, bytes: make(number), delivered: false });
+        number
+    }
+
+    fn hand_over(&mut self, from: usize, packets: &[Vec<u8>], checksum: Checksum, destination: Ipv4Addr) {
+        let sent = self.nodes[from].send(packets, checksum, IpAddr::V4(destination), self.now);
         self.flush(from);
         self.transmit(from, sent);
-        numbers
     }
 
     pub(crate) fn is_delivered(&self, number: u64) -> bool {

@@ -17,7 +17,8 @@ use vpn_core::{
     symmetric::TAG_SIZE,
     tunnel::{Event, NotReady, PeerPlane, PeerSettings, Transmit},
     wire::{
-        hybrid::{ParametersBytes, SuiteSet},
+        hybrid::{Features, ParametersBytes, SuiteSet},
+        payload::{Checksum, InnerPacket},
         transport::{HEADER_SIZE, OVERHEAD},
     },
 };
@@ -34,6 +35,8 @@ pub(crate) struct NodeSettings {
     pub(crate) network_keys: Vec<[u8; 32]>,
     pub(crate) suites: SuiteSet,
     pub(crate) forwarding: Forwarding,
+    /// What it says that it accepts.
+    pub(crate) features: Features,
 }
 
 impl NodeSettings {
@@ -43,6 +46,7 @@ impl NodeSettings {
             network_keys: Vec::new(),
             suites: SuiteSet::CHACHA20_POLY1305,
             forwarding: Forwarding::Off,
+            features: Features::SUPPORTED,
         }
     }
 
@@ -86,8 +90,10 @@ pub(crate) struct Node {
     /// The address that others see: another one behind a NAT.
     pub(crate) address: SocketAddr,
     pub(crate) inner: Ipv4Addr,
-    /// Packets handed to the local system.
+    /// Packets handed to the local system, which has completed their checksums.
     pub(crate) received: Vec<(Instant, Vec<u8>)>,
+    /// How many of them came without.
+    pub(crate) completed: usize,
     pub(crate) events: Vec<(Instant, Event)>,
     /// Counts restarts.
     pub(crate) life: u64,
@@ -110,6 +116,7 @@ impl Node {
             address,
             inner,
             received: Vec::new(),
+            completed: 0,
             events: Vec::new(),
             life: 0,
             asleep: false,
@@ -123,7 +130,11 @@ impl Node {
                 identity: settings.identity(),
                 network_keys: settings.network_keys.iter().copied().map(SecretBytes::new).collect(),
                 suites: settings.suites,
-                parameters: ParametersBytes { mtu: MTU.into(), ..ParametersBytes::default() },
+                parameters: ParametersBytes {
+                    features: settings.features,
+                    mtu: MTU.into(),
+                    ..ParametersBytes::default()
+                },
             }),
             wireguard: Some(settings.wireguard_key()),
             unix_time: Duration::from_secs(UNIX_TIME) + now.saturating_duration_since(born),
@@ -167,22 +178,37 @@ impl Node {
         id
     }
 
-    /// What the uplink does with packets from the TUN device that go to one peer.
-    pub(crate) fn send(&mut self, packets: &[Vec<u8>], destination: IpAddr, now: Instant) -> Vec<Transmit> {
+    /// What the uplink does with packets from the TUN device that go to one peer; `checksum` says whether their sums are left
+    /// to it.
+    pub(crate) fn send(
+        &mut self,
+        packets: &[Vec<u8>],
+        checksum: Checksum,
+        destination: IpAddr,
+        now: Instant,
+    ) -> Vec<Transmit> {
         let peer = self.plane.routes().allowed_ips.lookup(destination).cloned();
         let Some(peer) = peer else {
             self.plane.drops().count(DropReason::NoRoute);
             return Vec::new();
         };
-        self.send_to(&peer, packets, now)
+        self.send_to(&peer, packets, checksum, now)
     }
 
-    fn send_to(&mut self, peer: &PeerPlane, packets: &[Vec<u8>], now: Instant) -> Vec<Transmit> {
+    fn send_to(
+        &mut self,
+        peer: &PeerPlane,
+        packets: &[Vec<u8>],
+        checksum: Checksum,
+        now: Instant,
+    ) -> Vec<Transmit> {
         let mut outbound = match peer.begin_send(packets.len(), now) {
             Ok(outbound) => outbound,
             Err(NotReady::NoKeypair) => {
                 for packet in packets {
-                    self.device.handle_outbound(peer.id(), packet, now);
+                    let mut packet = packet.clone();
+                    checksum.complete(&mut packet);
+                    self.device.handle_outbound(peer.id(), &packet, now);
                 }
                 return Vec::new();
             }
@@ -195,7 +221,9 @@ impl Node {
         let mut bytes = 0;
         for packet in packets {
             let mut frame = vec![0; outbound.keypair.payload_len(packet.len(), MTU.into()) + OVERHEAD];
-            frame[HEADER_SIZE..HEADER_SIZE + packet.len()].copy_from_slice(packet);
+            let payload = &mut frame[HEADER_SIZE..HEADER_SIZE + packet.len()];
+            payload.copy_from_slice(packet);
+            checksum.pass_on(payload, outbound.keypair.accepted());
             let counter = outbound.counters.next().expect("one reserved for each packet");
             outbound.keypair.seal(counter, &mut frame);
             bytes += frame.len();
@@ -239,11 +267,17 @@ impl Node {
         for peer in &inbound.attention {
             self.device.handle_attention(*peer, now);
         }
-        self.received.extend(inbound.local.iter().map(|range| (now, arena[range.clone()].to_vec())));
+        for InnerPacket { range, checksum } in &inbound.local {
+            let mut packet = arena[range.clone()].to_vec();
+            checksum.complete(&mut packet);
+            self.completed += usize::from(*checksum == Checksum::LeftOut);
+            self.received.push((now, packet));
+        }
         let mut sent = Vec::new();
         for forwarded in &inbound.forwarded {
-            let packet = arena[forwarded.packet.clone()].to_vec();
-            sent.extend(self.send_to(&forwarded.peer, &[packet], now));
+            let InnerPacket { range, checksum } = &forwarded.packet;
+            let packet = arena[range.clone()].to_vec();
+            sent.extend(self.send_to(&forwarded.peer, &[packet], *checksum, now));
         }
         sent
     }

@@ -4,6 +4,10 @@ use std::net::Ipv4Addr;
 
 pub(crate) const HEADER: usize = 20;
 
+const UDP: u8 = 17;
+const UDP_CHECKSUM: usize = HEADER + 6;
+const UDP_PAYLOAD: usize = HEADER + 8;
+
 /// A packet as a TUN device would hand it over.
 pub(crate) fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, number: u64, len: usize) -> Vec<u8> {
     let len = len.max(HEADER + 8);
@@ -21,9 +25,33 @@ pub(crate) fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, number: u64
     packet
 }
 
-/// The number of a packet that [`ipv4`] made.
+/// A UDP datagram with a number in its payload, all checksums right.
+pub(crate) fn udp(source: Ipv4Addr, destination: Ipv4Addr, number: u64) -> Vec<u8> {
+    let mut packet = ipv4(source, destination, 64, number, 101);
+    packet[9] = UDP;
+    packet[10..12].fill(0);
+    let sum = !checksum(&packet[..HEADER]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+
+    let len = (packet.len() - HEADER) as u16;
+    let header = [4000, 4001, len, 0].map(u16::to_be_bytes);
+    packet[HEADER..UDP_PAYLOAD].copy_from_slice(header.as_flattened());
+    packet[UDP_PAYLOAD..UDP_PAYLOAD + 8].copy_from_slice(&number.to_be_bytes());
+    let pseudo = [&packet[12..20], &[0, UDP], &len.to_be_bytes()].concat();
+    let sum = !checksum(&[pseudo.as_slice(), &packet[HEADER..]].concat());
+    packet[UDP_CHECKSUM..UDP_CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// Takes the checksum out of a packet that [`udp`] made.
+pub(crate) fn clear_udp_checksum(packet: &mut [u8]) {
+    packet[UDP_CHECKSUM..UDP_CHECKSUM + 2].fill(0);
+}
+
+/// The number of a packet that [`ipv4`] or [`udp`] made.
 pub(crate) fn number(packet: &[u8]) -> u64 {
-    u64::from_be_bytes(*packet[HEADER..].first_chunk().expect("our packets carry a number"))
+    let at = if packet[9] == UDP { UDP_PAYLOAD } else { HEADER };
+    u64::from_be_bytes(*packet[at..].first_chunk().expect("our packets carry a number"))
 }
 
 /// Whether the header checksum is right.
@@ -31,10 +59,10 @@ pub(crate) fn is_intact(packet: &[u8]) -> bool {
     checksum(&packet[..HEADER]) == 0xffff
 }
 
-fn checksum(header: &[u8]) -> u16 {
+fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0_u32;
-    for pair in header.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+    for pair in bytes.chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
         sum = (sum & 0xffff) + (sum >> 16);
     }
     sum as u16

@@ -44,9 +44,22 @@ fn cases() -> Vec<Case> {
             network_key: [0x60; 32],
             cookie_for: Some("192.0.2.1:51820"),
             suites: [3, 3],
+            ..plain.clone()
+        },
+        Case {
+            name: "checksums may be left out",
+            initiator_parameters: with_features(plain.initiator_parameters),
+            responder_parameters: with_features(plain.responder_parameters),
+            payload: reference::without_checksum(),
             ..plain
         },
     ]
+}
+
+/// The same with all feature bits of this version.
+fn with_features([_, _, _, _, rest @ ..]: [u8; 8]) -> [u8; 8] {
+    let [a, b, c, d] = rest;
+    [1, 0, 0, 0, a, b, c, d]
 }
 
 #[test]
@@ -123,11 +136,16 @@ fn program(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
         .expect("genuine")
         .authenticate(&half_open, &completed.finish, &preshared_key)
         .expect("genuine");
-    out.extend(transport(&completed.agreement, &agreement, now));
+    out.extend(transport(&completed.agreement, &agreement, &case.payload, now));
     out
 }
 
-fn transport(initiator: &Agreement, responder: &Agreement, now: Instant) -> Vec<(&'static str, Vec<u8>)> {
+fn transport(
+    initiator: &Agreement,
+    responder: &Agreement,
+    payload: &[u8],
+    now: Instant,
+) -> Vec<(&'static str, Vec<u8>)> {
     let keypair = |agreement| Keypair::new(agreement, REKEY_AFTER_TIME, now);
     let (ours, theirs) = (keypair(initiator), keypair(responder));
     let seal = |keypair: &Keypair, payload: &[u8]| {
@@ -141,7 +159,7 @@ fn transport(initiator: &Agreement, responder: &Agreement, now: Instant) -> Vec<
         ("initiator_to_responder_key", initiator.sending.expose().to_vec()),
         ("responder_to_initiator_key", initiator.receiving.expose().to_vec()),
         ("confirmation", seal(&theirs, &[])),
-        ("first_packet_of_the_initiator", seal(&ours, &reference::payload())),
+        ("first_packet_of_the_initiator", seal(&ours, payload)),
         ("second_packet_of_the_initiator", seal(&ours, &[])),
     ]
 }

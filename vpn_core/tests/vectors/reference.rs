@@ -35,6 +35,8 @@ pub(crate) struct Case {
     pub(crate) cookie_for: Option<&'static str>,
     pub(crate) cookie_secret: [u8; 32],
     pub(crate) cookie_nonce: [u8; 24],
+    /// Of the initiator's first packet.
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Case {
@@ -60,6 +62,7 @@ impl Case {
             cookie_for: None,
             cookie_secret: rising(0xe0),
             cookie_nonce: core::array::from_fn(|i| 0x11 * (i as u8 % 15 + 1)),
+            payload: ipv4_header(),
         }
     }
 }
@@ -116,11 +119,18 @@ fn keyed(key: &[u8; 32], input: &[u8], len: usize) -> Vec<u8> {
     blake3::keyed_hash(key, input).as_bytes()[..len].to_vec()
 }
 
-/// The payload of the initiator's first packet: an IPv4 header, no more.
-pub(crate) fn payload() -> Vec<u8> {
+/// An IPv4 header, no more.
+fn ipv4_header() -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 10, 66, 0, 2, 10, 66, 0, 1];
     packet[10..12].copy_from_slice(&[0x65, 0x67]);
     packet
+}
+
+/// A UDP packet of four bytes without its checksum: the example of the specification.
+pub(crate) fn without_checksum() -> Vec<u8> {
+    let ip = [0x75, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0x26, 0x47, 10, 66, 0, 2, 10, 66, 0, 1];
+    let udp = [0x0f, 0xa0, 0x0f, 0xa1, 0, 12, 0, 0, 1, 2, 3, 4];
+    [ip.as_slice(), &udp].concat()
 }
 
 /// Runs one case.
@@ -274,7 +284,7 @@ fn make_transport(case: &Case, t: &Transcript, out: &mut Values) {
         frame
     };
     out.put("confirmation", frame(case.initiator_index, 0, &down, &[]));
-    out.put("first_packet_of_the_initiator", frame(case.responder_index, 0, &up, &payload()));
+    out.put("first_packet_of_the_initiator", frame(case.responder_index, 0, &up, &case.payload));
     out.put("second_packet_of_the_initiator", frame(case.responder_index, 1, &up, &[]));
 }
 
@@ -317,7 +327,7 @@ fn inputs(case: &Case) -> Vec<(&'static str, String)> {
         ("cookie_for", case.cookie_for.unwrap_or_default().to_owned()),
         ("cookie_secret", hex(&case.cookie_secret)),
         ("cookie_nonce", hex(&case.cookie_nonce)),
-        ("payload_of_the_first_packet", hex(&payload())),
+        ("payload_of_the_first_packet", hex(&case.payload)),
     ]
 }
 
