@@ -54,13 +54,12 @@ pub struct DataPlane {
     announced: Features,
 }
 
-/// A packet to be sent on to another peer.
+/// Packets in a row that are to be sent on to another peer.
 #[derive(Debug)]
-pub struct Forwarded {
-    /// To whom.
-    pub peer: Arc<PeerPlane>,
-    /// The packet; its hop limit is already lowered.
-    pub packet: InnerPacket,
+struct Forwarded {
+    peer: Arc<PeerPlane>,
+    /// Which of [`Inbound::passing`] they are.
+    packets: Range<usize>,
 }
 
 /// A datagram that is control's to deal with.
@@ -80,8 +79,9 @@ pub struct ForControl {
 pub struct Inbound {
     /// IP packets for the local system.
     pub local: Vec<InnerPacket>,
-    /// IP packets for other peers.
-    pub forwarded: Vec<Forwarded>,
+    /// IP packets for other peers, their hop limits already lowered, and whose they are.
+    passing: Vec<InnerPacket>,
+    forwarded: Vec<Forwarded>,
     /// Datagrams for control: handshake messages, and data that came before its handshake was finished.
     pub control: Vec<ForControl>,
     /// Peers that want control's attention.
@@ -92,9 +92,26 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// IP packets for other peers, in rows for the same one; their hop limits are already lowered.
+    pub fn forwarded(&self) -> impl Iterator<Item = (&Arc<PeerPlane>, &[InnerPacket])> {
+        self.forwarded.iter().map(|row| (&row.peer, &self.passing[row.packets.clone()]))
+    }
+
+    fn forward(&mut self, packet: InnerPacket, next_hop: &Arc<PeerPlane>) {
+        let at = self.passing.len();
+        self.passing.push(packet);
+        match self.forwarded.last_mut() {
+            Some(row) if row.peer.id() == next_hop.id() => row.packets.end = at + 1,
+            Some(_) | None => {
+                self.forwarded.push(Forwarded { peer: Arc::clone(next_hop), packets: at..at + 1 });
+            }
+        }
+    }
+
     /// Forgets the batch, keeps the memory.
     pub fn clear(&mut self) {
         self.local.clear();
+        self.passing.clear();
         self.forwarded.clear();
         self.control.clear();
         self.attention.clear();
@@ -291,7 +308,7 @@ fn deliver(
         // The local system answers for a hop limit that ends here.
         Some(next_hop) if header.hop_limit > 1 => {
             decrement_hop_limit(&mut arena[packet.range.clone()]);
-            inbound.forwarded.push(Forwarded { peer: Arc::clone(next_hop), packet });
+            inbound.forward(packet, next_hop);
         }
         Some(_) | None => inbound.local.push(packet),
     }
@@ -352,5 +369,32 @@ impl Iterator for Datagrams {
         let start = self.at;
         self.at = (start + self.stride).min(self.end);
         Some(start..self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Epoch;
+
+    #[test]
+    fn packets_for_one_peer_are_rows_as_long_as_no_other_peers_come_between() {
+        let epoch = Epoch::starting_at(Instant::now());
+        let peers: Vec<_> = (0..2).map(|id| Arc::new(PeerPlane::new(PeerId(id), epoch))).collect();
+        let mut inbound = Inbound::default();
+        for round in 0..2 {
+            for (at, peer) in [0, 0, 1, 0, 0, 0].into_iter().enumerate() {
+                inbound.forward(InnerPacket::as_is(round * 10 + at..round * 10 + at + 1), &peers[peer]);
+            }
+            let rows: Vec<_> = inbound
+                .forwarded()
+                .map(|(peer, packets)| {
+                    (peer.id().0, packets.iter().map(|packet| packet.range.start % 10).collect())
+                })
+                .collect();
+            assert_eq!(rows, [(0, vec![0, 1]), (1, vec![2]), (0, vec![3, 4, 5])]);
+            inbound.clear();
+            assert_eq!(inbound.forwarded().count(), 0);
+        }
     }
 }

@@ -12,7 +12,7 @@ mod status;
 mod wireguard;
 
 pub use control::{Device, DeviceSettings};
-pub use data_plane::{DataPlane, ForControl, Forwarded, Forwarding, Inbound, Routes};
+pub use data_plane::{DataPlane, ForControl, Forwarding, Inbound, Routes};
 pub use gate::Standing;
 pub use half_open::{EarlyPacket, MAX_HALF_OPEN};
 pub use status::PeerStatus;

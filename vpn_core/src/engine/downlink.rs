@@ -9,10 +9,7 @@ use crate::{
     device::Inbound,
     local_tun::TunWriter,
     udp::RecvBatch,
-    wire::{
-        hybrid::Features,
-        payload::{Checksum, InnerPacket},
-    },
+    wire::{hybrid::Features, payload::InnerPacket},
 };
 use std::{io, ops::Range, time::Instant};
 
@@ -82,10 +79,8 @@ impl<'a> Delivery<'a> {
         let drops = self.shared.plane.drops();
         let written = self.writer.write_packets(&self.shared.tun, arena, &self.inbound.local);
         drops.count_many(DropReason::Refused, written.dropped as u64);
-        for forwarded in &self.inbound.forwarded {
-            let InnerPacket { range, checksum } = &forwarded.packet;
-            let packet = Opened { bytes: &arena[range.clone()], checksum: *checksum };
-            self.outlet.send(&forwarded.peer, &packet, now);
+        for (peer, packets) in self.inbound.forwarded() {
+            self.outlet.send(peer, &Opened { arena, packets }, now);
         }
         self.outlet.flush(now);
         // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router.
@@ -110,23 +105,24 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// One packet that came from a peer.
+/// Packets that came from a peer, for another one.
 struct Opened<'a> {
-    bytes: &'a [u8],
-    checksum: Checksum,
+    arena: &'a [u8],
+    packets: &'a [InnerPacket],
 }
 
 impl Packets for Opened<'_> {
     fn count(&self) -> usize {
-        1
+        self.packets.len()
     }
 
-    fn len(&self, _index: usize) -> usize {
-        self.bytes.len()
+    fn len(&self, index: usize) -> usize {
+        self.packets[index].range.len()
     }
 
-    fn write(&self, _index: usize, out: &mut [u8], accepted: Features) {
-        out.copy_from_slice(self.bytes);
-        self.checksum.pass_on(out, accepted);
+    fn write(&self, index: usize, out: &mut [u8], accepted: Features) {
+        let InnerPacket { range, checksum } = &self.packets[index];
+        out.copy_from_slice(&self.arena[range.clone()]);
+        checksum.pass_on(out, accepted);
     }
 }

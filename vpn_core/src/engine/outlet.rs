@@ -44,7 +44,7 @@ struct Lane {
     bytes: usize,
 }
 
-/// Packets of one size class to be written into frames: a super-packet's segments, or a single packet.
+/// Packets to be written into frames: a super-packet's segments, or a row of packets from another peer.
 pub(super) trait Packets {
     /// How many.
     fn count(&self) -> usize;

@@ -274,10 +274,11 @@ impl Node {
             self.received.push((now, packet));
         }
         let mut sent = Vec::new();
-        for forwarded in &inbound.forwarded {
-            let InnerPacket { range, checksum } = &forwarded.packet;
-            let packet = arena[range.clone()].to_vec();
-            sent.extend(self.send_to(&forwarded.peer, &[packet], *checksum, now));
+        for (peer, packets) in inbound.forwarded() {
+            for InnerPacket { range, checksum } in packets {
+                let packet = arena[range.clone()].to_vec();
+                sent.extend(self.send_to(peer, &[packet], *checksum, now));
+            }
         }
         sent
     }
