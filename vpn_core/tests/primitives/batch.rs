@@ -225,6 +225,23 @@ fn all_but_one_forged_leaves_that_one_whole() {
     }
 }
 
+#[test]
+fn a_kernel_leaves_forged_frames_as_they_are() {
+    for key in own_keys([3; 32]).into_iter().filter(|key| key.batch_kernel().is_some()) {
+        let batch = Batch::random(&mut rng(), &[100; 20]);
+        let mut sealed = batch.arena.clone();
+        key.seal_batch(&mut sealed, &batch.frames);
+        for forged in &batch.frames {
+            let mut arena = sealed.clone();
+            arena[forged.range.start] ^= 1;
+            let before = arena[forged.range.clone()].to_vec();
+            let verdicts = open(&key, &mut arena, &batch.frames);
+            assert_eq!(verdicts.iter().filter(|verdict| verdict.is_err()).count(), 1);
+            assert_eq!(arena[forged.range.clone()], before, "{:?}", key.batch_kernel());
+        }
+    }
+}
+
 /// Opens, and expects the `forged` frames refused and all others as they were before sealing.
 fn assert_refused(key: &AeadKey, batch: &Batch, frames: &[Frame], arena: &mut [u8], forged: &[usize]) {
     let verdicts = open(key, arena, frames);
