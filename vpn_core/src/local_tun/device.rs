@@ -200,7 +200,7 @@ impl Tun {
     }
 }
 
-/// One queue of a TUN device; shared by its uplink and its downlink thread.
+/// One queue of a TUN device.
 #[derive(Debug)]
 pub struct TunQueue {
     file: File,

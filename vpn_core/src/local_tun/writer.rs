@@ -31,7 +31,7 @@ pub struct WriteReport {
     pub writes: usize,
 }
 
-/// Writes batches of packets to a TUN queue; one per downlink thread. It owns its memory: nothing is allocated or
+/// Writes batches of packets to a TUN queue; one per thread that serves it. It owns its memory: nothing is allocated or
 /// locked per packet.
 #[derive(Debug)]
 pub struct TunWriter {

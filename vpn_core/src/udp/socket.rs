@@ -25,7 +25,7 @@ const MAX_RECEIVE_CALLS: usize = 2 * super::receive::MAX_RECEIVED;
 /// Errors in a row that a receive call takes from the socket; more mean that something else is wrong.
 const MAX_ERRORS: usize = 64; // each pending ICMP message is one
 
-/// A UDP socket; every method takes `&self`, so that an uplink and a downlink thread share it.
+/// A UDP socket; every method takes `&self`, so that the thread of its queue and control share it.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: std::net::UdpSocket,
