@@ -20,6 +20,9 @@ use crate::wire::{
 /// Packets in one super-packet.
 pub(super) const MAX_RUN: usize = 128; // bounds the iovec; 45 packets of 1452 bytes fill a super-packet
 
+/// Datagrams in one super-packet of UDP: Linux before 6.9 calls more invalid (UDP_MAX_SEGMENTS).
+const MAX_UDP_RUN: usize = 64;
+
 /// A super-packet's length field has 16 bits.
 const MAX_SUPER_PACKET: usize = 65_535;
 
@@ -60,6 +63,13 @@ pub(super) struct Coalescer {
     /// For each packet of the batch the next one in its item.
     next: Vec<u32>,
     flows: OpenFlows,
+}
+
+const fn max_run(l4: L4) -> usize {
+    match l4 {
+        L4::Tcp => MAX_RUN,
+        L4::Udp => MAX_UDP_RUN,
+    }
 }
 
 /// How a packet relates to runs.
@@ -182,7 +192,7 @@ impl Item {
         let Some(leader) = self.layout else { return false };
         let continues = leader.header_len == layout.header_len
             && layout.payload_len() <= leader.payload_len()
-            && self.count < MAX_RUN
+            && self.count < max_run(leader.l4)
             && leader.header_len + self.payload + layout.payload_len() <= MAX_SUPER_PACKET
             && self.ip_continues(&leader, first, packet)
             && self.l4_continues(&leader, first, packet);

@@ -108,6 +108,12 @@ fn super_packets_stay_within_the_length_field() {
 }
 
 #[test]
+fn no_kernel_is_given_more_datagrams_at_once_than_the_oldest_one_takes() {
+    assert_eq!(frames_of(&run_of(Spec::udp(10), &[10; 63])), 1);
+    assert_eq!(frames_of(&run_of(Spec::udp(10), &[10; 64])), 2);
+}
+
+#[test]
 fn packets_that_differ_in_more_than_their_place_are_not_merged() {
     type Change = fn(&mut Spec);
     let changes: [(&str, Change); 14] = [
