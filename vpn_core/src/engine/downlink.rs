@@ -83,8 +83,13 @@ impl<'a> Delivery<'a> {
             self.outlet.send(peer, &Opened { arena, packets }, now);
         }
         self.outlet.flush(now);
-        // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router.
-        self.outlet.give_up();
+        // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router. Perhaps it was only the
+        // first peer's packets that the kernel would not take.
+        if self.outlet.is_blocked() {
+            self.outlet.give_up_first();
+            self.outlet.flush(now);
+            self.outlet.give_up();
+        }
         self.leave_for_control(arena);
         self.inbound.clear();
     }

@@ -133,12 +133,19 @@ impl Letters<'_> {
         self.mail.attention.insert(peer);
     }
 
+    /// Whether there is room for a packet to be staged; asked before one is copied.
+    pub(super) fn has_room_to_stage(&self) -> bool {
+        self.mail.staged.len() < MAX_STAGED
+    }
+
+    /// Leaves a packet to be staged, where [`Letters::has_room_to_stage`].
     pub(super) fn stage(&mut self, peer: PeerId, packet: Vec<u8>) {
-        if self.mail.staged.len() < MAX_STAGED {
-            self.mail.staged.push_back((peer, packet));
-        } else {
-            self.refused += 1;
-        }
+        self.mail.staged.push_back((peer, packet));
+    }
+
+    /// Counts things that found no room.
+    pub(super) fn refuse(&mut self, count: usize) {
+        self.refused += count as u64;
     }
 
     pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint, standing: Standing) {

@@ -95,6 +95,16 @@ impl<'a> Outlet<'a> {
         !self.batch.is_empty()
     }
 
+    /// Datagrams that are not sent yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.batch.datagrams()
+    }
+
+    /// Drops the first of what is left after [`Outlet::flush`]: a run to one endpoint.
+    pub(super) fn give_up_first(&mut self) {
+        self.plane.drops().count_many(DropReason::Refused, self.batch.skip_first() as u64);
+    }
+
     /// Drops what is left after [`Outlet::flush`].
     pub(super) fn give_up(&mut self) {
         self.plane.drops().count_many(DropReason::Refused, self.batch.datagrams() as u64);
@@ -140,6 +150,10 @@ impl<'a> Outlet<'a> {
     fn stage(&self, peer: &Arc<PeerPlane>, packets: &impl Packets) {
         let refused = self.mailbox.leave(|letters| {
             for index in 0..packets.count() {
+                if !letters.has_room_to_stage() {
+                    letters.refuse(packets.count() - index);
+                    break;
+                }
                 let mut packet = vec![0; packets.len(index)];
                 // Whether the session to come accepts more is not known.
                 packets.write(index, &mut packet, Features::NONE);

@@ -24,6 +24,6 @@ pub(super) fn run(shared: &Shared) -> io::Result<()> {
         if watched[0].is_readable() {
             downlink.step()?;
         }
-        uplink.step()?;
+        uplink.step(watched[0].is_writable())?;
     }
 }

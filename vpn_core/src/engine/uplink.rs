@@ -20,7 +20,7 @@ use std::{
 /// Frames read before what they became is sent, at the most: bounds the delay of the first one.
 const FRAMES_PER_BATCH: usize = 256;
 
-/// How long a batch waits for room in the socket's buffer.
+/// How long a batch waits for a socket that sends nothing.
 const BLOCKED_LIMIT: Duration = Duration::from_millis(100); // a dead interface must not hold up other peers for ever
 
 /// The uplink of one queue.
@@ -29,7 +29,7 @@ pub(super) struct Uplink<'a> {
     shared: &'a Shared,
     frame: Box<[u8]>,
     outlet: Outlet<'a>,
-    /// Since when the socket has had no room for what waits in `outlet`. Meanwhile nothing is read: the local system's own
+    /// Since when nothing has left of what waits in `outlet` for room in the socket. Meanwhile nothing is read: the local system's own
     /// queue fills, and its senders slow down.
     blocked_since: Option<Instant>,
 }
@@ -49,22 +49,24 @@ impl<'a> Uplink<'a> {
         self.blocked_since.map(|since| (since + BLOCKED_LIMIT).saturating_duration_since(now))
     }
 
-    /// Reads what waits, at the most one batch, and sends it. While it is blocked: sends what is left, or gives it up when it
-    /// has waited long enough.
-    pub(super) fn step(&mut self) -> io::Result<()> {
+    /// Reads what waits, at the most one batch, and sends it. While it is blocked: sends what is left, or gives it up when
+    /// nothing has left for long enough. `has_room`: the socket was waited for, and says that it has room.
+    pub(super) fn step(&mut self, has_room: bool) -> io::Result<()> {
         let now = Instant::now();
         if self.blocked_since.is_none() {
             self.read(now)?;
         }
+        let waiting = self.outlet.waiting();
         self.outlet.flush(now);
-        if !self.outlet.is_blocked() {
-            self.blocked_since = None;
+        if self.outlet.waiting() < waiting {
+            self.blocked_since = Some(now); // It is slow, and not dead.
+        } else if has_room {
+            // The kernel has something against these datagrams, such as keys of an IPsec policy that it has yet to negotiate.
+            self.outlet.give_up_first();
         } else if self.blocked_for(now).is_some_and(|left| left.is_zero()) {
             self.outlet.give_up();
-            self.blocked_since = None;
-        } else {
-            self.blocked_since.get_or_insert(now);
         }
+        self.blocked_since = self.outlet.is_blocked().then(|| self.blocked_since.unwrap_or(now));
         Ok(())
     }
 

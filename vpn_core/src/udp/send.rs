@@ -130,6 +130,13 @@ impl SendBatch {
         self.done = 0;
     }
 
+    /// Drops the first run of those that wait, as far as it does, and answers how many datagrams that were.
+    pub fn skip_first(&mut self) -> usize {
+        let Some((count, len)) = self.first().map(|(run, bytes)| (run.count, bytes.len())) else { return 0 };
+        self.advance(len);
+        count
+    }
+
     /// The first run of those that wait, as far as it does.
     pub(super) fn first(&self) -> Option<(&Run, &[u8])> {
         self.runs.get(self.done).map(|run| (run, &self.arena[run.range.clone()]))
@@ -234,9 +241,9 @@ mod tests {
         // Nothing joins it behind the short one, and what comes now is sent after it.
         batch.slot(50).expect("fits").fill(4);
         batch.commit(to(1), 50);
-        batch.advance(150);
+        assert_eq!(batch.skip_first(), 2);
         assert_eq!(batch.first().map(|(_, bytes)| bytes), Some([4; 50].as_slice()));
-        batch.advance(50);
+        assert_eq!((batch.skip_first(), batch.skip_first()), (1, 0));
         assert_eq!((batch.is_empty(), batch.used()), (true, 0));
     }
 }

@@ -173,7 +173,8 @@ impl UdpSocket {
         let outcome = match self.send_from(&to, datagram, None) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let target = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-                sys::poll(&mut [target], SEND_TIMEOUT)?;
+                // Whatever ends the wait, a signal too: sending says how it is.
+                let _ready = sys::poll(&mut [target], SEND_TIMEOUT);
                 self.send_from(&to, datagram, None)
             }
             outcome => outcome,

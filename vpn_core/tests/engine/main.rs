@@ -1,7 +1,10 @@
-//! An engine that gets another socket while it runs, on real devices.
+//! The engine on real devices: two of them in a network namespace, each with an interface that leads to the other.
 #![cfg(target_os = "linux")]
 
+mod blocked;
+#[path = "../netns/mod.rs"]
 mod netns;
+mod rebind;
 
 use netns::Namespace;
 use std::{
@@ -36,7 +39,7 @@ impl End {
         interface: &str,
         own: u8,
         other: u8,
-        port: u16,
+        udp: UdpSocket,
         endpoint: Option<u16>,
         far: &'static str,
     ) -> Self {
@@ -67,7 +70,7 @@ impl End {
         device.update_routes();
         let tun = tun.into_queues().remove(0);
         let sink: NoticeSink = Arc::new(|_| ());
-        let engine = Engine::start(device, vec![Queue { tun, udp: socket(port) }], &sink);
+        let engine = Engine::start(device, vec![Queue { tun, udp }], &sink);
         Self { engine: engine.expect("started"), far }
     }
 
@@ -95,44 +98,4 @@ fn local(port: u16) -> SocketAddr {
 
 fn socket(port: u16) -> UdpSocket {
     UdpSocket::bind(&UdpConfig::new(SocketAddr::from(([0_u16; 8], port)))).expect("bound")
-}
-
-#[test]
-fn sessions_go_on_over_a_new_socket_and_the_old_port_is_free_at_once() {
-    if Namespace::enter("sessions_go_on_over_a_new_socket_and_the_old_port_is_free_at_once").is_none() {
-        return;
-    }
-    Namespace::ip("link set lo up");
-    let mut a = End::start("rebind0", 1, 2, 5001, Some(5002), "10.9.0.2");
-    let b = End::start("rebind1", 2, 1, 5002, None, "10.9.1.1");
-    a.reach(&b);
-    b.reach(&a);
-    assert_eq!(b.peer().endpoint, Some(local(5001)));
-
-    a.engine.rebind(vec![socket(5003)]).expect("threads are left");
-    assert_eq!(a.engine.local_addr().port(), 5003);
-    drop(PlainSocket::bind(local(5001)).expect("the old port is free"));
-    a.reach(&b);
-    b.reach(&a);
-    assert_eq!(b.peer().endpoint, Some(local(5003)), "the peer has followed");
-    assert_eq!((a.peer().handshakes, b.peer().handshakes), (1, 1), "in the session of before");
-
-    // Back again: nothing of the first socket may be left.
-    a.engine.rebind(vec![socket(5001)]).expect("threads are left");
-    a.reach(&b);
-    assert_eq!(b.peer().endpoint, Some(local(5001)));
-    assert_eq!(b.peer().handshakes, 1);
-}
-
-#[test]
-fn a_wrong_number_of_sockets_changes_nothing() {
-    if Namespace::enter("a_wrong_number_of_sockets_changes_nothing").is_none() {
-        return;
-    }
-    Namespace::ip("link set lo up");
-    let mut a = End::start("rebind0", 1, 2, 5001, Some(5002), "10.9.0.2");
-    let b = End::start("rebind1", 2, 1, 5002, None, "10.9.1.1");
-    assert!(a.engine.rebind(Vec::new()).is_err());
-    assert_eq!(a.engine.local_addr().port(), 5001);
-    a.reach(&b);
 }
