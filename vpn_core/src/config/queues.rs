@@ -5,7 +5,10 @@ use super::{
     fault::Complaint,
     table::{Source, Value},
 };
-use crate::engine::{MAX_QUEUES, QueueCount, QueueCountError};
+use crate::{
+    engine::{QueueCount, QueueCountError},
+    local_tun::MAX_QUEUES,
+};
 
 /// Without a value: what spreads many peers over the processors; and a single queue for a client, whose only peer would
 /// always be served by the same one.

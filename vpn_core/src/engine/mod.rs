@@ -23,7 +23,7 @@ mod sys;
 mod uplink;
 
 pub use offload::{OffloadError, OffloadSet};
-pub use queues::{MAX_QUEUES, QueueCount, QueueCountError};
+pub use queues::{QueueCount, QueueCountError};
 
 use crate::{
     device::{DataPlane, Device},

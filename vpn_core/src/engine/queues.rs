@@ -1,9 +1,7 @@
 //! How many queues a device has.
 
+use crate::local_tun::MAX_QUEUES;
 use std::{str::FromStr, thread::available_parallelism};
-
-/// The most queues of one device, as the kernel has it (`MAX_TAP_QUEUES`).
-pub const MAX_QUEUES: usize = 256;
 
 /// Queues that a device gets where nobody says how many. By then the network is what limits.
 const MAX_AUTOMATIC: usize = 16;

@@ -20,8 +20,8 @@ use std::{
 
 const DEVICE_PATH: &str = "/dev/net/tun";
 
-/// Queues of one device (the kernel's `MAX_TAP_QUEUES`).
-const MAX_QUEUES: usize = 256;
+/// The most queues of one device (the kernel's `MAX_TAP_QUEUES`).
+pub const MAX_QUEUES: usize = 256;
 
 /// How to make a TUN device.
 #[derive(Clone, Debug)]

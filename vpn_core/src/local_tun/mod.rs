@@ -29,7 +29,7 @@ mod vnet;
 mod writer;
 
 #[cfg(target_os = "linux")]
-pub use device::{Tun, TunConfig, TunError, TunQueue};
+pub use device::{MAX_QUEUES, Tun, TunConfig, TunError, TunQueue};
 pub use segment::{FrameError, SuperPacket};
 pub use vnet::{FrameFormat, MAX_FRAME_SIZE, Offloads, VNET_HEADER_SIZE};
 pub use writer::{TunWriter, WriteReport};

@@ -45,8 +45,8 @@ impl Suite {
 /// The expanded key lies in the library's own heap memory, which AWS-LC overwrites whenever it frees; moving this
 /// type moves a pointer. Key-dependent values that a call keeps in registers or on its stack (the Poly1305 key, AES
 /// counter blocks) are the library's to erase. For batches there may be a second copy of the key, on the heap too and
-/// erased on drop; of what [`AeadKey::seal_batch`] and [`AeadKey::open_batch`] leave on the stack, Poly1305 keys are
-/// erased, vectors that the compiler spilled (key words, powers of r, keystream) are not.
+/// erased on drop; of what [`AeadKey::seal_batch`] and [`AeadKey::open_batch`] leave on the stack, the blocks with
+/// Poly1305 keys are erased; what is computed from them (r, s, sums) and vectors that the compiler spilled are not.
 pub struct AeadKey {
     key: LessSafeKey,
     batch: Option<BatchKey>,

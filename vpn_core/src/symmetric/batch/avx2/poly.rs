@@ -69,7 +69,6 @@ impl Sum {
 
     /// Whole blocks, and a last one that is filled up with zeros.
     #[target_feature(enable = "bmi2")]
-    #[target_feature(enable = "bmi2")]
     #[inline]
     fn add_rest(&mut self, text: &[u8]) {
         let (blocks, rest) = text.as_chunks();
