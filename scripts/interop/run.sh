@@ -80,7 +80,7 @@ launch() {
   TOOK[$key]=$EPOCHREALTIME
   mkdir -p "$SCRATCH/$1"
   PEER=$1 OURS=$OURS LAB_ID=${LAB_OF[$key]} LAB_KEEP_LOGS=${KEEP:+$KEEP/$key} TMPDIR=$SCRATCH \
-    timeout --kill-after=20 "${TEST_SECONDS:-120}" bash "$2" >"$SCRATCH/$key.out" 2>&1 </dev/null &
+    timeout --kill-after=20 "${TEST_SECONDS:-300}" bash "$2" >"$SCRATCH/$key.out" 2>&1 </dev/null &
   RUNNING[$!]=$key
 }
 
@@ -103,7 +103,7 @@ reap_one() {
 notes_of() { sed -n 's/^ *measured: /; /p' "$SCRATCH/$1.out" | tr -d '\n'; }
 
 show_failure() {
-  ((${2} == 124)) && echo "  ended after ${TEST_SECONDS:-120} s without a result" >>"$SCRATCH/$1.out"
+  ((${2} == 124)) && echo "  ended after ${TEST_SECONDS:-300} s without a result" >>"$SCRATCH/$1.out"
   printf '  %sFAILED%s  %s (%s s)\n' "$RED" "$PLAIN" "$1" "${TOOK[$1]}"
   sed 's/^/        /' "$SCRATCH/$1.out"
   if [[ -n $KEEP ]]; then mkdir -p "$KEEP/$1"; cp "$SCRATCH/$1.out" "$KEEP/$1/output"; fi

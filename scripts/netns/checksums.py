@@ -16,6 +16,7 @@ import sys
 
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
+SO_RCVBUFFORCE = 33
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
 FIELD = {6: 16, 17: 6}
@@ -64,6 +65,7 @@ def describe(packet):
 
 def watch(interface):
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as packets:
+        packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # bulk data must not push out the rest
         packets.bind((interface, ETH_P_ALL))
         print("watching", flush=True)
         while True:

@@ -23,6 +23,7 @@ LONGEST_DATAGRAM = 20000  # more than two packets at every MTU
 LENGTH = struct.Struct(">Q")
 HEAD = struct.Struct(">II")  # number, CRC-32 of what follows
 SO_NO_CHECK = 11
+SO_RCVBUFFORCE = 33
 
 
 def family(address):
@@ -69,7 +70,7 @@ def serve(address, port):
     listener = socket.create_server((address, port), family=family(address))
     echo = socket.socket(family(address), socket.SOCK_DGRAM)
     echo.bind((address, port))
-    without_checksums(echo)
+    prepare(echo)
     threading.Thread(target=serve_tcp, args=(listener,), daemon=True).start()
     print("serving", flush=True)
     while True:
@@ -92,8 +93,8 @@ def tcp(address, port, megabytes):
 
 def udp(address, port, datagrams):
     sock = socket.socket(family(address), socket.SOCK_DGRAM)
-    without_checksums(sock)
-    sock.settimeout(0.02)
+    prepare(sock)
+    sock.settimeout(0.06)
     good = 0
     for number in range(int(datagrams)):
         # The server's answers pace the sender: what is tested are bytes, not queues.
@@ -120,7 +121,9 @@ def answered(sock, sent):
     return 1
 
 
-def without_checksums(sock):
+def prepare(sock):
+    """Room for what waits while this process does not run, and no checksums."""
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
 

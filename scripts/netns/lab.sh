@@ -233,7 +233,7 @@ start_exchange() { start_script "$1" "exchange-$2" serving exchange.py serve "$2
 exchange_from() { in_ns "$1" python3 "$REPO/scripts/netns/exchange.py" "$2" "$3" 7000 "$4"; }
 
 # checksum_errors NODE: packets that its kernel found to have a wrong checksum.
-checksum_errors() { in_ns "$1" nstat -asz '*InCsumErrors' | awk '!/^#/ { sum += $2 } END { print sum + 0 }'; }
+checksum_errors() { in_ns "$1" nstat -asz '*InCsumErrors' | awk '!/^#/ { sum += $2 } END { print NR ? sum + 0 : "nstat says nothing" }'; }
 
 fetch() { in_ns client curl -sS --fail --max-time "${FETCH_SECONDS:-20}" "$@"; }
 sha256() { sha256sum "$@" | cut -d' ' -f1; }

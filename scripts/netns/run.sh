@@ -3,7 +3,7 @@
 #
 #   scripts/netns/run.sh [--keep-logs DIR] [NAME...]     NAME may be a part of a file's name
 #
-# Each test has its own namespaces and TEST_SECONDS (120) to end. What one prints is shown only if it fails.
+# Each test has its own namespaces and TEST_SECONDS (300) to end. What one prints is shown only if it fails.
 
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/netns/lab.sh
@@ -47,14 +47,14 @@ run_test() {
   name=$(basename "$1" .sh)
   lab=$$-$((TESTS_RUN += 1))
   LAB_ID=$lab LAB_KEEP_LOGS=${2:+$2/$name} TMPDIR=$SCRATCH \
-    timeout --kill-after=20 "${TEST_SECONDS:-120}" bash "$1" >"$SCRATCH/$name.out" 2>&1 </dev/null || status=$?
+    timeout --kill-after=20 "${TEST_SECONDS:-300}" bash "$1" >"$SCRATCH/$name.out" 2>&1 </dev/null || status=$?
   (LAB_ID=$lab remove_lab) || true
   seconds=$(awk -v a="$started" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
   if ((status == 0)); then
     pass "$name ($seconds s)"
     return 0
   fi
-  ((status == 124)) && echo "  ended after ${TEST_SECONDS:-120} s without a result" >>"$SCRATCH/$name.out"
+  ((status == 124)) && echo "  ended after ${TEST_SECONDS:-300} s without a result" >>"$SCRATCH/$name.out"
   printf '  %sFAILED%s  %s (%s s)\n' "$RED" "$PLAIN" "$name" "$seconds"
   sed 's/^/        /' "$SCRATCH/$name.out"
   if [[ -n $2 ]]; then mkdir -p "$2/$name"; cp "$SCRATCH/$name.out" "$2/$name/output"; fi

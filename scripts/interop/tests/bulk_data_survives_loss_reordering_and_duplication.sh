@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Both directions at once through a network that loses, repeats, damages and reorders datagrams: TCP and UDP, IPv4 and IPv6
-# inside, arrive as they were sent.
+# inside, arrive as they were sent. (runs alone: it fills all processors)
 # shellcheck source=scripts/interop/lab.sh
 source "$(dirname "$0")/../lab.sh"
 not_for kernel "there is no Python in the machine"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A gateway with several queues: each has a thread, the kernel spreads the clients over them, and clients whose datagrams
-# arrive at different queues reach each other. Its port is its own all the same.
+# A gateway with several queues, each with a thread, and as many clients as to have some at different ones: all of them reach
+# the web and each other. The port that the queues share is not for others to join.
 # shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
 
@@ -11,7 +11,7 @@ fault_of() {
   toml_set "$(server_toml)" interface queues "$1"
   expect_exit 1 "queues = $1 is refused" on gateway vpn-server check -c "$(server_toml)"
 }
-# bound: the sockets on our port, with how many bytes wait in each.
+# bound: the sockets on our port.
 bound() { in_ns gateway ss -Hlun "sport = $PORT"; }
 
 lab_up
