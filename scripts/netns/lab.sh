@@ -173,6 +173,21 @@ tunnel_up() {
   wait_up
 }
 
+# two_clients_up [CLIENT_TO_CLIENT]: the same with two clients, laptop on the node `client` and phone on `second`.
+two_clients_up() {
+  lab_up
+  add_client_node second
+  init_server
+  if (($#)); then toml_set "$(server_toml)" gateway client_to_client "$1"; fi
+  add_client laptop
+  add_client phone
+  start_server
+  start_client laptop client
+  start_client phone second
+  wait_up client
+  wait_up second
+}
+
 # addresses_of NAME: the tunnel addresses in a client's file, without prefix length, one a line (IPv4 first by our init).
 addresses_of() { toml_get "$(client_toml "$1")" interface addresses | grep -oE '[0-9a-fA-F:.]+/[0-9]+' | cut -d/ -f1; }
 address4_of() { addresses_of "$1" | grep -v : | head -n 1; }

@@ -14,11 +14,7 @@ datagram_seen() {                                      # HOST: sends one, too
   in_ns client bash -c "echo hello >/dev/udp/$1/9" && sleep 0.2 && seen web "^in udp .* $1 right"
 }
 
-tunnel_up
-add_client_node second
-add_client phone
-start_client phone second
-wait_up second
+two_clients_up
 start_web
 head -c 2M /dev/urandom >"$(dir_of web)/file"
 spawn second pages python3 -m http.server 8080 --bind "$(address4_of phone)" --directory "$(dir_of web)"

@@ -3,17 +3,7 @@
 # shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
 
-lab_up
-add_client_node second
-init_server
-toml_set "$(server_toml)" gateway client_to_client false
-add_client laptop
-add_client phone
-start_server
-start_client laptop client
-start_client phone second
-wait_up client
-wait_up second
+two_clients_up false
 
 expect_ping client $GATEWAY_INSIDE
 expect_ping client $WEB

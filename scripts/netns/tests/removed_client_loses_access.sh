@@ -3,16 +3,7 @@
 # shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
 
-lab_up
-add_client_node second
-init_server
-add_client laptop
-add_client phone
-start_server
-start_client laptop client
-start_client phone second
-wait_up client
-wait_up second
+two_clients_up
 expect_ping client $WEB
 
 expect "client remove succeeds" on gateway vpn-server client remove laptop -c "$(server_toml)"

@@ -4,16 +4,7 @@
 # shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
 
-lab_up
-add_client_node second
-init_server
-add_client laptop
-add_client phone
-start_server
-start_client laptop client
-start_client phone second
-wait_up client
-wait_up second
+two_clients_up
 
 declare -A PROGRAM_OF=([client]=laptop [second]=phone [gateway]=server)
 
