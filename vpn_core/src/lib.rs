@@ -15,7 +15,7 @@
 //!
 //! Nothing up to layer 4 performs I/O, reads a clock or draws global randomness: time is an argument and the
 //! random generator is injected, so the same code runs under the engine, under a simulated network in virtual
-//! time and under a fuzzer. `docs/protocol.md` is the normative description of every byte on the wire.
+//! time and under property tests. `docs/protocol.md` is the normative description of every byte on the wire.
 
 pub mod asymmetric;
 pub mod base;
