@@ -42,7 +42,8 @@ main() {
   if [[ -n $NETNS ]]; then
     # The development build: it checks for overflow, and is there already. The demo runs the release build.
     stage "cargo build" cargo_as_caller build --locked --workspace --all-features --bins
-    VPN_BIN_DIR=$REPO/target/debug stage "network namespaces" "$REPO/scripts/netns/run.sh"
+    # Most of their time is waiting.
+    VPN_BIN_DIR=$REPO/target/debug stage "network namespaces" "$REPO/scripts/netns/run.sh" --jobs 3
     interoperation
     VPN_BIN_DIR=$REPO/target/debug stage "benchmark, smoke test" \
       "$REPO/scripts/bench.sh" --quick --no-build --only hybrid-chacha,wireguard --output "$SCRATCH/bench"

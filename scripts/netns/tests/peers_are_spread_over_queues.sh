@@ -31,8 +31,8 @@ expect_match "the device has several queues" multi_queue "$(in_ns gateway ip -d 
 for node in "${nodes[@]}"; do start_client "at-$node" "$node"; done
 for node in "${nodes[@]}"; do wait_up "$node"; done
 
-for node in "${nodes[@]}"; do expect_ping "$node" $WEB -A; done
-for node in "${nodes[@]:1}"; do expect_ping client "$(address4_of "at-$node")" -A; done
+for node in "${nodes[@]}"; do expect_ping "$node" $WEB -i 0.01; done
+for node in "${nodes[@]:1}"; do expect_ping client "$(address4_of "at-$node")" -i 0.01; done
 
 start_web
 head -c 5000000 /dev/urandom >"$(dir_of web)/blob"

@@ -33,6 +33,11 @@ use tokio::{
 /// MTU of a new interface, in bytes: what a path of 1500 leaves over IPv6, as other implementations have it.
 pub const DEFAULT_MTU: u16 = 1420;
 
+/// How long a start waits for the device of a predecessor to be gone.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks at whether it is.
+const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
@@ -99,7 +104,7 @@ pub fn run(options: &DaemonOptions, ready: impl FnOnce()) -> Result<(), DaemonEr
         let (mut interrupt, mut terminate) = signal(SignalKind::interrupt())
             .and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
             .map_err(signals)?;
-        let (tun, interface) = open_tun(options)?;
+        let (tun, interface) = open_tun(options).await?;
         let server = UapiServer::bind(&options.folder, interface.as_str())?;
         let (sender, mut notices) = mpsc::unbounded_channel();
         // The receiver lives as long as the engine; when it is gone nobody wants notices.
@@ -122,12 +127,12 @@ pub fn run(options: &DaemonOptions, ready: impl FnOnce()) -> Result<(), DaemonEr
     })
 }
 
-fn open_tun(options: &DaemonOptions) -> Result<(Tun, InterfaceName), DaemonError> {
+async fn open_tun(options: &DaemonOptions) -> Result<(Tun, InterfaceName), DaemonError> {
     match options.tun {
         None => {
             let queues = options.queues.get();
             let name = options.interface.as_str();
-            let tun = Tun::create(&TunConfig { queues, ..options.offload.tun_config(name) })?;
+            let tun = create_tun(&TunConfig { queues, ..options.offload.tun_config(name) }).await?;
             shape_interface(&options.interface, DEFAULT_MTU)?;
             Ok((tun, options.interface.clone()))
         }
@@ -137,6 +142,19 @@ fn open_tun(options: &DaemonOptions) -> Result<(Tun, InterfaceName), DaemonError
             let interface =
                 tun.name().parse().map_err(|_| TunError::BadName { name: tun.name().to_owned() })?;
             Ok((tun, interface))
+        }
+    }
+}
+
+/// Makes the device, and waits for the kernel to take away that of a predecessor which was killed a moment ago.
+async fn create_tun(config: &TunConfig) -> Result<Tun, TunError> {
+    let deadline = Instant::now() + PREDECESSOR_PATIENCE;
+    loop {
+        match Tun::create(config) {
+            Err(TunError::NameBusy { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(PREDECESSOR_POLL).await;
+            }
+            outcome => return outcome,
         }
     }
 }
