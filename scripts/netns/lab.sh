@@ -156,6 +156,8 @@ start_client() { run_on "${2:-client}" "$1" vpn-client up "$(client_toml "$1")" 
 
 server_status() { on gateway vpn-server status --json -c "$(server_toml)"; }
 client_status() { on "${1:-client}" vpn-client status --json; }
+# client_answers [NODE]: it runs, connected or not (status 3).
+client_answers() { [[ -n $(client_status "${1:-client}" 2>/dev/null) ]]; }
 client_is_up() { client_status "${1:-client}" 2>/dev/null | jq -e '.peers[0].state == "up"'; }
 
 # wait_up [NODE] [SECONDS]: until the client there reports an authenticated session.

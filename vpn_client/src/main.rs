@@ -7,8 +7,9 @@ mod up;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use vpn_core::{
-    cli::{self, GlobalArgs, SharedCommand, StatusArgs},
+    cli::{self, GlobalArgs, NotConnected, SharedCommand, StatusArgs},
     config::{Config, Role},
+    control::PeerState,
     node,
 };
 
@@ -40,7 +41,7 @@ enum Command {
     /// Disconnect; not running is no error
     #[command(after_help = "Examples:\n  vpn-client down\n  vpn-client down alice")]
     Down(ProfileArgs),
-    /// Show the running client and its peers
+    /// Show the running client and its peers; status 3 when none of them is connected
     #[command(
         after_help = "Examples:\n  vpn-client status\n  vpn-client status --json | jq '.peers[0].state'"
     )]
@@ -75,7 +76,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => up::up(global, &args),
         Command::Down(ProfileArgs { profile }) => down::down(global, profile.as_deref()),
-        Command::Status(args) => cli::show_status(global, &profile::running(global, None)?, args),
+        Command::Status(args) => status(global, args),
         Command::Check(ProfileArgs { profile }) => {
             let file = profile::file(global, profile.as_deref())?;
             cli::check(global, Config::load(&file, Role::Client, SystemTime::now()))
@@ -83,6 +84,15 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
         Command::Cleanup => cleanup(global),
         Command::Shared(command) => command.run(cli::command::<Arguments>()),
     }
+}
+
+/// Shows the client, and ends with the status of its connection.
+fn status(global: &GlobalArgs, args: StatusArgs) -> anyhow::Result<()> {
+    let status = cli::show_status(global, &profile::running(global, None)?, args)?;
+    if status.peers.iter().any(|peer| peer.state == PeerState::Up) {
+        return Ok(());
+    }
+    Err(NotConnected("not connected: no peer is up".to_owned()).into())
 }
 
 fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {

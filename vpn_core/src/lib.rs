@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 7 | [`config`], [`control`], [`node`], [`uapi`], `cli` | files, control sockets, what the two programs share |
 //! | 6 | [`engine`] | threads and batches: drives everything below on real devices |
-//! | 5 | [`local_tun`], [`udp`], [`gateway`], [`routes`], [`journal`] | the operating system |
+//! | 5 | [`local_tun`], [`udp`], [`gateway`], [`routes`], [`network`], [`journal`] | the operating system |
 //! | 4 | [`device`] | many peers, demultiplexing, admission control |
 //! | 3 | [`tunnel`], [`routing`] | one peer's life; longest-prefix match |
 //! | 2 | [`handshake`], [`session`] | key agreement; sealing and opening |
@@ -30,6 +30,7 @@ pub mod gateway;
 pub mod handshake;
 pub mod journal;
 pub mod local_tun;
+pub mod network;
 #[cfg(target_os = "linux")]
 pub mod node;
 pub mod routes;

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("udp", 5),
     ("gateway", 5),
     ("routes", 5),
+    ("network", 5),
     ("journal", 5),
     ("engine", 6),
     ("config", 7),
@@ -34,6 +35,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("session", "handshake"),
     ("gateway", "journal"),
     ("routes", "journal"),
+    ("network", "journal"), // its netlink socket
     ("node", "config"),
     ("node", "control"),
     ("uapi", "control"), // how a socket is made that only its owner may use

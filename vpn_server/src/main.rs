@@ -95,7 +95,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
             cli::print(notes.iter().fold("reloaded\n".to_owned(), |text, note| text + note + "\n"))?;
             Ok(())
         }
-        Command::Status(args) => cli::show_status(global, &running(global)?, args),
+        Command::Status(args) => cli::show_status(global, &running(global)?, args).map(drop),
         Command::Client(command) => client::run(global, &global.config_or(DEFAULT_CONFIG), command),
         Command::Wireguard(args) => wireguard::run(&args),
         Command::Shared(command) => command.run(cli::command::<Arguments>()),

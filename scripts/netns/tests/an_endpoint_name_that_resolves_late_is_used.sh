@@ -14,7 +14,7 @@ add_client laptop
 start_server
 
 start_client laptop
-wait_until 15 client_status
+wait_until 15 client_answers
 expect_ping client $WEB
 echo "$GATEWAY gateway.test" >>"$hosts"
 expect_soon 30 "it connects once the name resolves" client_is_up

@@ -1,7 +1,7 @@
 //! `status`: once, or every second.
 
 use super::{GlobalArgs, print};
-use crate::control::{ControlClient, render};
+use crate::control::{ControlClient, Status, render};
 use clap::{Args, builder::BoolishValueParser};
 use std::{
     io::{self, IsTerminal as _},
@@ -21,11 +21,11 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
-/// Prints what the node tells about itself.
+/// Prints what the node tells about itself, and answers it.
 ///
 /// # Errors
 /// When the node cannot be asked, or the output is closed.
-pub fn show_status(global: &GlobalArgs, node: &ControlClient, args: StatusArgs) -> anyhow::Result<()> {
+pub fn show_status(global: &GlobalArgs, node: &ControlClient, args: StatusArgs) -> anyhow::Result<Status> {
     loop {
         let status = node.status()?;
         let mut text = if global.json {
@@ -38,7 +38,7 @@ pub fn show_status(global: &GlobalArgs, node: &ControlClient, args: StatusArgs) 
         }
         print(text)?;
         if !args.watch {
-            return Ok(());
+            return Ok(status);
         }
         thread::sleep(WATCH_INTERVAL);
     }

@@ -296,7 +296,8 @@ impl Device {
         }
     }
 
-    /// This host's own addresses or routes changed: every live path is probed at once.
+    /// This host's own addresses or routes changed: paths to peers that we connect to are probed at once, other peers are
+    /// shown our new address.
     pub fn handle_network_change(&mut self, now: Instant) {
         self.for_all(now, Tunnel::handle_network_change);
     }
@@ -309,6 +310,33 @@ impl Device {
     /// One peer.
     pub fn status_of(&self, id: PeerId, now: Instant) -> Option<PeerStatus> {
         self.peers.get(&id).map(|peer| PeerStatus::of(&peer.tunnel, &peer.allowed_ips, now))
+    }
+
+    /// This host was suspended for `slept`, which `now` does not count: keys are older by that, whatever was under way is
+    /// over, and paths are probed as after a network change.
+    pub fn handle_sleep(&mut self, slept: Duration, now: Instant) {
+        self.half_open = HalfOpenTable::default();
+        self.cookies = CookieJar::new(&mut *self.rng, now);
+        self.update_gate();
+        self.for_all(now, |tunnel, cx| tunnel.handle_sleep(slept, cx));
+    }
+
+    /// The socket is another one, because silent peers may not hear the old one: asks them again.
+    pub fn handle_rebind(&mut self, now: Instant) {
+        self.for_all(now, Tunnel::handle_rebind);
+    }
+
+    /// The system could not send `transmit`, for want of a route or a source address. What concerns an init of ours goes
+    /// to the peer's next endpoint at once, and is polled next.
+    pub fn handle_unsent(&mut self, transmit: &Transmit, now: Instant) {
+        let sender = match HandshakeMessage::parse(&transmit.datagram) {
+            Some(HandshakeMessage::Hybrid(hybrid::Message::Init(init))) => init.sender,
+            Some(HandshakeMessage::Wireguard(wireguard::Message::Initiation(message))) => message.sender,
+            Some(HandshakeMessage::Hybrid(_) | HandshakeMessage::Wireguard(_)) | None => return,
+        };
+        if let Some(IndexUse::Initiation(id)) = self.table.get(sender) {
+            self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_unsent(transmit.endpoint.remote, cx));
+        }
     }
 
     // ---- messages ----
@@ -346,7 +374,7 @@ impl Device {
             hybrid::Message::Init(init) => self.handle_init(init, from, now),
             hybrid::Message::Response(response) => self.handle_response(response, from, now),
             hybrid::Message::Finish(finish) => self.handle_finish(finish, from, now),
-            hybrid::Message::CookieReply(reply) => self.handle_cookie_reply(reply, now),
+            hybrid::Message::CookieReply(reply) => self.handle_cookie_reply(reply, from, now),
         }
     }
 

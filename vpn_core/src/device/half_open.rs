@@ -21,8 +21,8 @@ const BUSY_HALF_OPEN_TIME: Duration = Duration::from_secs(2);
 /// Half-open handshakes that are many: an eighth of the table.
 pub(super) const BUSY_HALF_OPEN: usize = MAX_HALF_OPEN / 8;
 
-/// How often a response is repeated. An initiator never sends the same init twice, so these are copies that the network
-/// or somebody on the path made; without a bound one init would draw responses to any number of forged addresses, past
+/// How often a response is repeated: for the four repetitions of an init that is urgent, and for copies that the network
+/// or somebody on the path made. Without a bound one init would draw responses to any number of forged addresses, past
 /// admission control.
 const MAX_REPEATS: u8 = 8;
 

@@ -73,12 +73,13 @@ impl Device {
     pub(super) fn handle_cookie_reply(
         &mut self,
         reply: &CookieReply,
+        from: Endpoint,
         now: Instant,
     ) -> Result<(), DropReason> {
         let Some(IndexUse::Initiation(id)) = self.table.get(reply.receiver) else {
             return Err(DropReason::UnknownIndex);
         };
-        self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_cookie_reply(reply, cx))
+        self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_cookie_reply(reply, from, cx))
             .unwrap_or(Err(HandshakeError::UnknownIndex))
             .map_err(DropReason::from)
     }

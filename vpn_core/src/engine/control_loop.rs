@@ -6,7 +6,10 @@ use crate::{
     device::Device,
 };
 use arc_swap::ArcSwap;
-use std::time::{Instant, SystemTime};
+use std::{
+    io,
+    time::{Instant, SystemTime},
+};
 
 /// Serves `device` until `mailbox` says stop. Its own datagrams go through the queue in `outward`, looked up in each
 /// round: its socket may be replaced.
@@ -48,6 +51,9 @@ fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
             // The network may be gone for a while; the timers repeat what matters.
             tracing::debug!(endpoint = %transmit.endpoint.remote, %error, "a control message could not be sent");
             shared.plane.drops().count(DropReason::Refused);
+            if error.kind() != io::ErrorKind::WouldBlock {
+                device.handle_unsent(&transmit, Instant::now());
+            }
         }
     }
     while let Some(event) = device.poll_event() {

@@ -4,6 +4,7 @@
 //! Everything that is changed on the system is in the journal before it is changed, and undone when the node stops,
 //! fails to start, or starts again after a crash.
 
+mod network;
 mod peers;
 mod report;
 mod running;

@@ -1,7 +1,9 @@
 //! The node while it runs: serves the control socket, obeys signals, follows the engine's notices.
 
 use super::{
-    NodeError, NodeOptions, Signals, Wish, once_free,
+    NodeError, NodeOptions, Signals, Wish,
+    network::NetworkState,
+    once_free,
     peers::{Addresses, DevicePeer, device_peer, keys},
     report,
     system::System,
@@ -30,7 +32,7 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc};
 
-/// How often peers are checked for having expired: an administrator thinks in days.
+/// How often peers are checked for having expired, besides when the next one does: clocks are set, files reloaded.
 const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 /// Unanswered inits after which a peer's endpoint names are resolved again; once in so many.
 const INITS_PER_RESOLUTION: u32 = 3;
@@ -43,12 +45,13 @@ pub(super) type Notices = mpsc::UnboundedReceiver<Notice>;
 
 /// A running node.
 pub(super) struct Running<'a> {
-    role: Role,
+    pub(super) role: Role,
     load: &'a dyn Fn() -> Result<Config, ConfigError>,
-    config: RefCell<Config>,
-    addresses: RefCell<Addresses>,
-    system: RefCell<System>,
-    engine: Engine,
+    pub(super) config: RefCell<Config>,
+    pub(super) addresses: RefCell<Addresses>,
+    pub(super) system: RefCell<System>,
+    pub(super) engine: RefCell<Engine>,
+    pub(super) network: NetworkState,
     stop: Notify,
     /// Guards against two reloads whose parts mix.
     reloading: Cell<bool>,
@@ -91,13 +94,15 @@ impl<'a> Running<'a> {
             offload = %engine.offloads(),
             "the tunnel is ready"
         );
+        let network = NetworkState::new(system.mark());
         let running = Self {
+            network,
             role,
             load,
             config: RefCell::new(config),
             addresses: RefCell::new(addresses),
             system: RefCell::new(system),
-            engine,
+            engine: RefCell::new(engine),
             stop: Notify::new(),
             reloading: Cell::new(false),
         };
@@ -119,6 +124,7 @@ impl<'a> Running<'a> {
             never = self.watch_expiry() => match never {},
             never = self.resolve_unresolved() => match never {},
             never = self.follow_interface() => match never {},
+            never = self.follow_network() => match never {},
         }
     }
 
@@ -141,7 +147,10 @@ impl<'a> Running<'a> {
     async fn follow_notices(&self, notices: &mut Notices) -> NodeError {
         loop {
             match notices.recv().await {
-                Some(Notice::Event(event)) => self.handle_event(event).await,
+                Some(Notice::Event(event)) => {
+                    self.handle_event(event).await;
+                    self.tell_state();
+                }
                 Some(Notice::Failed { thread, error }) => return self.failed(thread, error),
                 None => return self.failed("control", io::Error::other("the thread has ended")),
             }
@@ -192,13 +201,14 @@ impl<'a> Running<'a> {
             report::log_unanswered(peer, own, status.endpoint, unanswered);
             peer.endpoints.clone()
         };
+        self.rebind_if_stuck(unanswered);
         if unanswered.inits.is_multiple_of(INITS_PER_RESOLUTION) && !names.is_empty() {
             self.resolve(names).await;
         }
     }
 
     /// Resolves names again and tells the device what changed.
-    async fn resolve(&self, names: Vec<crate::config::EndpointName>) {
+    pub(super) async fn resolve(&self, names: Vec<crate::config::EndpointName>) {
         // Resolved beside the old addresses, so that nobody waits while a resolver is slow.
         let mut fresh = Addresses::default();
         fresh.resolve(names.iter().cloned()).await;
@@ -210,7 +220,7 @@ impl<'a> Running<'a> {
             concerned.map(|peer| (peer.public_key, addresses.of(&peer.endpoints))).collect()
         };
         self.route(&[]);
-        self.engine.with_device(move |device, now| {
+        self.engine.borrow().with_device(move |device, now| {
             for (key, endpoints) in updates {
                 device.set_endpoints(&key, endpoints, now);
             }
@@ -245,7 +255,7 @@ impl<'a> Running<'a> {
         let changed = |link: Option<Link>| {
             // Without the interface the packet threads fail, and say so.
             let Some(Link { is_up, mtu }) = link else { return };
-            self.engine.plane().set_mtu(mtu);
+            self.engine.borrow().plane().set_mtu(mtu);
             if was_up.replace(is_up) == is_up {
                 return;
             }
@@ -267,7 +277,7 @@ impl<'a> Running<'a> {
 
     async fn watch_expiry(&self) -> std::convert::Infallible {
         loop {
-            tokio::time::sleep(EXPIRY_CHECK).await;
+            tokio::time::sleep(self.time_to_expiry()).await;
             if self.config.borrow().peers.iter().any(|peer| peer.expires.is_some()) {
                 self.apply_peers();
                 self.route(&[]);
@@ -275,10 +285,19 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// How long until the next peer expires, as far as that can be said: the wall clock may be set.
+    fn time_to_expiry(&self) -> Duration {
+        let now = SystemTime::now();
+        let config = self.config.borrow();
+        let ends = config.peers.iter().filter_map(PeerConfig::expires_at);
+        // Those that have expired already give no time.
+        ends.filter_map(|end| end.duration_since(now).ok()).fold(EXPIRY_CHECK, Duration::min)
+    }
+
     /// Gives the device the admitted peers of the configuration, and takes the others away.
     fn apply_peers(&self) {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
-        self.engine.with_device(move |device, now| {
+        self.engine.borrow().with_device(move |device, now| {
             let wanted = keys(&peers);
             let gone: Vec<PeerKey> = device.peer_keys().filter(|key| !wanted.contains(key)).collect();
             for key in gone {
@@ -299,7 +318,7 @@ impl<'a> Running<'a> {
     }
 
     fn identify(&self, id: PeerId) -> Option<(crate::device::PeerStatus, String)> {
-        let status = self.engine.with_device(move |device, now| device.status_of(id, now))??;
+        let status = self.engine.borrow().with_device(move |device, now| device.status_of(id, now))??;
         let config = self.config.borrow();
         let name = peer_by_key(&config, &status.key)?.name.to_string();
         Some((status, name))
@@ -310,7 +329,7 @@ impl<'a> Running<'a> {
         let config = self.config.borrow();
         let key = config.interface.wireguard_key.as_ref().map(X25519SecretKey::new);
         if let (None, Some(key)) = (&old.interface.wireguard_key, key) {
-            self.engine.with_device(move |device, now| device.set_wireguard_key(Some(key), now));
+            self.engine.borrow().with_device(move |device, now| device.set_wireguard_key(Some(key), now));
         }
     }
 
@@ -339,10 +358,11 @@ impl<'a> Running<'a> {
 
 impl Handler for Running<'_> {
     fn status(&self) -> Status {
-        let peers = self.engine.with_device(|device, now| device.peer_status(now)).unwrap_or_default();
-        let port = self.engine.local_addr().port();
-        let offloads = self.engine.offloads();
-        report::status(&self.config.borrow(), self.role, port, offloads, peers, self.engine.plane().drops())
+        let engine = self.engine.borrow();
+        let peers = engine.with_device(|device, now| device.peer_status(now)).unwrap_or_default();
+        let port = engine.local_addr().port();
+        let offloads = engine.offloads();
+        report::status(&self.config.borrow(), self.role, port, offloads, peers, engine.plane().drops())
     }
 
     fn stop(&self) {
@@ -431,11 +451,11 @@ fn allowed_ips(peers: &[DevicePeer]) -> Vec<IpNet> {
     reachable.flat_map(|(_, allowed_ips)| allowed_ips).copied().collect()
 }
 
-fn endpoint_names(config: &Config) -> impl Iterator<Item = crate::config::EndpointName> + '_ {
+pub(super) fn endpoint_names(config: &Config) -> impl Iterator<Item = crate::config::EndpointName> + '_ {
     config.peers.iter().flat_map(|peer| peer.endpoints.iter().cloned())
 }
 
-fn known_endpoints(addresses: &Addresses) -> Vec<IpAddr> {
+pub(super) fn known_endpoints(addresses: &Addresses) -> Vec<IpAddr> {
     addresses.all().map(|address| address.ip().to_canonical()).collect()
 }
 

@@ -8,7 +8,7 @@ use crate::{
     journal::{InterfaceName, Journal},
     local_tun::{Tun, TunConfig},
     routes::{InterfaceSetup, RoutePlan, RouteRequest, Routes, RoutingMark, plan, reserve_mark},
-    udp::{UdpConfig, UdpSocket},
+    udp::{UdpConfig, UdpError, UdpSocket},
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +20,8 @@ pub(super) struct System {
     mark: RoutingMark,
     addresses: Vec<IpNet>,
     listen_port: Option<u16>,
+    /// What the sockets are made from, and how many.
+    sockets: (UdpConfig, usize),
     setup: InterfaceSetup,
     /// `None` where the routing table is left alone.
     routes: Option<Routes>,
@@ -31,11 +33,18 @@ impl System {
         let interface = &config.interface;
         let mut journal = Journal::open(&options.state_folder, &interface.name)?;
         let mark = reserve_mark(&mut journal)?;
+        let offload = options.offload.unwrap_or(interface.offload);
+        let any_port = SocketAddr::from(([0_u16; 8], 0));
+        let udp = UdpConfig {
+            fwmark: Some(mark.value()),
+            ..offload.udp_config(interface.listen.unwrap_or(any_port))
+        };
         let mut system = Self {
             journal,
             mark,
             addresses: interface.addresses.clone(),
             listen_port: interface.listen.map(|listen| listen.port()),
+            sockets: (udp, interface.queues.get()),
             setup: InterfaceSetup {
                 name: interface.name.clone(),
                 mtu: interface.mtu,
@@ -43,7 +52,7 @@ impl System {
             },
             routes: None,
         };
-        match system.make(config, options.offload.unwrap_or(interface.offload)) {
+        match system.make(config, offload) {
             Ok(queues) => Ok((system, queues)),
             Err(error) => {
                 system.stop_after(&error);
@@ -54,13 +63,8 @@ impl System {
 
     fn make(&mut self, config: &Config, offload: OffloadSet) -> Result<Vec<Queue>, NodeError> {
         let interface = &config.interface;
-        let any_port = SocketAddr::from(([0_u16; 8], 0));
-        let udp = UdpConfig {
-            fwmark: Some(self.mark.value()),
-            ..offload.udp_config(interface.listen.unwrap_or(any_port))
-        };
-        let queues = interface.queues.get();
-        let sockets = UdpSocket::bind_group(&udp, queues)?;
+        let sockets = self.bind()?;
+        let queues = sockets.len();
         let tun = Tun::create(&TunConfig { queues, ..offload.tun_config(interface.name.as_str()) })?;
         self.setup.apply()?;
         if interface.routes == config::Routes::Auto {
@@ -70,6 +74,22 @@ impl System {
             self.start_gateway(config, gateway)?;
         }
         Ok(Queue::pairs(tun, sockets))
+    }
+
+    /// New sockets; on another port, where the configuration names none.
+    pub(super) fn bind(&self) -> Result<Vec<UdpSocket>, UdpError> {
+        let (config, count) = &self.sockets;
+        UdpSocket::bind_group(config, *count)
+    }
+
+    /// What our sockets' datagrams are told by.
+    pub(super) const fn mark(&self) -> RoutingMark {
+        self.mark
+    }
+
+    /// Whether peers know our port from their configuration, so that it must not change.
+    pub(super) const fn has_fixed_port(&self) -> bool {
+        self.listen_port.is_some()
     }
 
     fn start_gateway(&mut self, config: &Config, wanted: &config::GatewayConfig) -> Result<(), NodeError> {

@@ -2,7 +2,7 @@
 
 use super::{
     IndexLease,
-    timers::{FINISH_REPEAT, jittered},
+    timers::{FIRST_REPEAT, LAST_REPEAT, jittered},
 };
 use crate::{
     base::ReceiverIndex,
@@ -35,7 +35,7 @@ pub(super) struct Attempt {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Init sent.
-    AwaitResponse { state: Initiation, lease: IndexLease, retry_at: Instant },
+    AwaitResponse { state: Initiation, lease: IndexLease, pace: Pace },
     /// Finish sent; the session is in the `next` slot until something authentic arrives on it.
     AwaitConfirmation(Confirmation),
 }
@@ -47,23 +47,59 @@ pub(super) enum Initiation {
     Wireguard(Box<wireguard::Initiation>),
 }
 
+/// What follows an init that stays without a response.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When another handshake is begun.
+    pub(super) retry_at: Instant,
+    /// When this one's init is sent again, where its answer is urgent.
+    pub(super) repetition: Option<Repetition>,
+    /// Endpoints in a row that the system could not even send it to.
+    pub(super) unsent: usize,
+}
+
+/// A row of repetitions, each after a pause twice as long as the one before, up to [`LAST_REPEAT`].
+#[derive(Debug)]
+pub(super) struct Repetition {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Repetition {
+    pub(super) fn after(pause: Duration, rng: &mut dyn CryptoRng, now: Instant) -> Self {
+        Self { at: now + jittered(pause, rng), pause }
+    }
+
+    /// The one after this; `None` when it was the last.
+    fn next(&self, rng: &mut dyn CryptoRng, now: Instant) -> Option<Self> {
+        let pause = self.pause * 2;
+        (pause <= LAST_REPEAT).then(|| Self::after(pause, rng, now))
+    }
+}
+
+/// Whether the repetition is due; then the next takes its place.
+pub(super) fn take_repetition(
+    repetition: &mut Option<Repetition>,
+    rng: &mut dyn CryptoRng,
+    now: Instant,
+) -> bool {
+    let Some(due) = repetition.take_if(|repetition| now >= repetition.at) else { return false };
+    *repetition = due.next(rng, now);
+    true
+}
+
 /// The repetition of a finish.
 #[derive(Debug)]
 pub(super) struct Confirmation {
     pub(super) finish: Box<Finish>,
-    repeat_at: Instant,
-    pause: Duration,
+    repetition: Option<Repetition>,
     give_up_at: Instant,
 }
 
 impl Confirmation {
     pub(super) fn new(finish: Box<Finish>, rng: &mut dyn CryptoRng, now: Instant) -> Self {
-        Self {
-            finish,
-            repeat_at: now + jittered(FINISH_REPEAT, rng),
-            pause: FINISH_REPEAT,
-            give_up_at: now + REKEY_TIMEOUT,
-        }
+        let repetition = Some(Repetition::after(FIRST_REPEAT, rng, now));
+        Self { finish, repetition, give_up_at: now + REKEY_TIMEOUT }
     }
 
     /// Whether the finish went unconfirmed for too long (protocol.md 6.1).
@@ -73,16 +109,11 @@ impl Confirmation {
 
     /// Whether the finish is to be sent again now.
     pub(super) fn take_repeat(&mut self, rng: &mut dyn CryptoRng, now: Instant) -> bool {
-        if now < self.repeat_at {
-            return false;
-        }
-        self.pause *= 2;
-        self.repeat_at = now + jittered(self.pause, rng);
-        true
+        take_repetition(&mut self.repetition, rng, now)
     }
 
-    pub(super) fn next_timeout(&self) -> Instant {
-        self.repeat_at.min(self.give_up_at)
+    fn next_timeout(&self) -> Instant {
+        next_of(self.repetition.as_ref(), self.give_up_at)
     }
 }
 
@@ -104,8 +135,12 @@ impl Attempt {
 
     pub(super) fn next_timeout(&self) -> Instant {
         match &self.phase {
-            Phase::AwaitResponse { retry_at, .. } => *retry_at,
+            Phase::AwaitResponse { pace, .. } => next_of(pace.repetition.as_ref(), pace.retry_at),
             Phase::AwaitConfirmation(confirmation) => confirmation.next_timeout(),
         }
     }
+}
+
+fn next_of(repetition: Option<&Repetition>, end: Instant) -> Instant {
+    repetition.map_or(end, |repetition| repetition.at.min(end))
 }

@@ -1,6 +1,7 @@
 //! One peer's life as control sees it: what every message, mark and timer does.
 
 mod hybrid;
+mod probe;
 mod schedule;
 mod wireguard;
 
@@ -9,16 +10,19 @@ use super::{
     attempt::{Attempt, Phase},
     slots::{Session, Slots},
     staging::Staging,
-    timers::{init_pause, jitter},
 };
 use crate::{
     base::{DropReason, Endpoint},
-    handshake::{Agreement, PeerKey, Role, wireguard::RemoteKey},
+    handshake::{Agreement, PeerKey, wireguard::RemoteKey},
     session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
     wire::transport::OVERHEAD,
 };
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The control side of one peer.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Tunnel {
     begin_at: Option<Instant>,
     last_init: Option<Instant>,
     unanswered: Option<Unanswered>,
+    /// Whether there is doubt about the path to the peer, beside that of missing answers: until one of them comes.
+    is_doubtful: bool,
     /// Which configured endpoint is tried next, counted around.
     next_endpoint: usize,
     /// When the peer was found silent; over as soon as something authentic is received.
@@ -56,6 +62,7 @@ impl Tunnel {
             begin_at: None,
             last_init: None,
             unanswered: None,
+            is_doubtful: false,
             next_endpoint: 1,
             silent_since: None,
             last_handshake: None,
@@ -92,6 +99,7 @@ impl Tunnel {
         self.begin_at = None;
         self.last_init = None;
         self.unanswered = None;
+        self.is_doubtful = false;
     }
 
     /// The side shared with the packet path.
@@ -136,35 +144,15 @@ impl Tunnel {
         self.start(cx);
     }
 
-    /// The path to the peer changed (roaming of this host): probes it at once.
-    pub fn handle_network_change(&mut self, cx: &mut Context<'_>) {
-        self.forget_local_address();
-        if self.slots.sending(cx.now).is_some() || self.settings.stay_connected {
-            self.last_init = None;
-            self.begin_at = None;
-            self.attempt = None;
-            // Not what a WireGuard peer has initiated: that one is the peer's to confirm, from whatever path.
-            self.slots.next.take_if(|session| session.keypair.role() == Role::Initiator);
-            self.update_sending(cx.now);
-            self.want_handshake(cx);
-        }
-    }
-
     /// The peer's state.
     pub fn state(&self, now: Instant) -> PeerState {
-        let usable = self.slots.current.as_ref().is_some_and(|session| !session.keypair.is_expired(now));
-        if usable && !self.is_dead() {
+        if self.is_live(now) {
             PeerState::Up
         } else if self.attempt.is_some() || self.begin_at.is_some() {
             PeerState::Connecting
         } else {
             PeerState::Idle
         }
-    }
-
-    fn is_dead(&self) -> bool {
-        let heard = self.plane.marks.last_received.get(self.plane.epoch());
-        self.silent_since.is_some_and(|since| heard.is_none_or(|heard| heard < since))
     }
 
     /// When the last handshake was completed.
@@ -239,11 +227,10 @@ impl Tunnel {
         let Some((state, init)) = begun else { return };
         let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0, refused: false });
         row.inits += 1;
-        let elapsed = cx.now.saturating_duration_since(row.since);
+        let row = *row;
         self.send_handshake(endpoint, init, cx);
-        let retry_at = cx.now + init_pause(elapsed) + jitter(cx.rng);
-        let phase = Phase::AwaitResponse { state, lease, retry_at };
-        self.attempt = Some(Attempt { begun: cx.now, phase });
+        let pace = self.pace(&state, row, cx);
+        self.attempt = Some(Attempt { begun: cx.now, phase: Phase::AwaitResponse { state, lease, pace } });
         self.last_init = Some(cx.now);
         self.begin_at = None;
     }
@@ -251,21 +238,6 @@ impl Tunnel {
     fn send_handshake(&self, endpoint: Endpoint, message: Vec<u8>, cx: &mut Context<'_>) {
         self.plane.count_sent(message.len());
         cx.send(endpoint, message);
-    }
-
-    fn try_next_endpoint(&mut self) {
-        let endpoints = &self.settings.endpoints;
-        if let Some(endpoint) = endpoints.iter().cycle().nth(self.next_endpoint) {
-            self.plane.set_endpoint(Some(Endpoint::to(*endpoint)));
-            self.next_endpoint = (self.next_endpoint + 1) % endpoints.len();
-        }
-    }
-
-    /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
-    fn forget_local_address(&self) {
-        if let Some(endpoint) = self.plane.endpoint() {
-            self.plane.set_endpoint(Some(Endpoint { local: None, ..endpoint }));
-        }
     }
 
     fn make_session(
@@ -278,7 +250,7 @@ impl Tunnel {
     ) -> Session {
         let keypair = Arc::new(Keypair::new(agreement, cx.rekey_after, cx.now));
         lease.turn_into(IndexUse::Session(Arc::clone(&keypair), Arc::clone(&self.plane)));
-        Session { keypair, lease, begun, completed: cx.now, finish_hash }
+        Session { keypair, lease, begun, completed: cx.now, slept: Duration::ZERO, finish_hash }
     }
 
     /// Moves the unconfirmed session to its place once something authentic arrived on it.
@@ -302,6 +274,7 @@ impl Tunnel {
         self.plane.marks.last_received.set(self.plane.epoch(), cx.now);
         self.begin_at = None;
         self.unanswered = None;
+        self.is_doubtful = false;
         self.silent_since = None;
         self.last_handshake = Some(cx.now);
         self.handshakes += 1;

@@ -7,7 +7,11 @@ use crate::{
     session::{Keypair, REJECT_AFTER_TIME, REKEY_TIMEOUT},
     symmetric::Hash,
 };
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Sessions kept for receiving after newer ones. Crossing handshakes leave two of one age, and so does the rekey of both,
 /// which cross again: while one end has done that, the other still sends on the older of the first two.
@@ -23,8 +27,22 @@ pub struct Session {
     pub(super) begun: Instant,
     /// When the session became usable in both directions.
     pub(super) completed: Instant,
+    /// How long this host was suspended since: time that the clock behind `Instant` does not count.
+    pub(super) slept: Duration,
     /// As responder: hash of the finish that made it, to recognise its repetitions.
     pub(super) finish_hash: Option<Hash>,
+}
+
+impl Session {
+    /// Whether it neither seals nor opens any more.
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.keypair.is_expired(now + self.slept)
+    }
+
+    fn expires_at(&self) -> Instant {
+        let left = REJECT_AFTER_TIME.saturating_sub(self.slept);
+        self.keypair.created() + left
+    }
 }
 
 /// Sessions by their place. All of them open what arrives; `current` (or `next`, see
@@ -66,7 +84,7 @@ impl Slots {
     /// The keypair to send with: the current one; or, when there is none, the unconfirmed one of a handshake that we
     /// initiated. What a WireGuard responder holds is not to be used before the initiator has used it.
     pub(super) fn sending(&self, now: Instant) -> Option<&Session> {
-        let usable = |session: &&Session| !session.keypair.is_expired(now);
+        let usable = |session: &&Session| !session.is_expired(now);
         let initiated = |session: &&Session| session.keypair.role() == Role::Initiator;
         let next = || self.next.as_ref().filter(initiated).filter(usable);
         self.current.as_ref().filter(usable).or_else(next)
@@ -79,16 +97,24 @@ impl Slots {
     /// Drops what has expired; tells whether anything was.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.all().count();
-        self.previous.retain(|session| !session.keypair.is_expired(now));
+        self.previous.retain(|session| !session.is_expired(now));
         for slot in [&mut self.current, &mut self.next] {
-            slot.take_if(|session| session.keypair.is_expired(now));
+            slot.take_if(|session| session.is_expired(now));
         }
         self.all().count() < before
     }
 
     /// When the next one expires.
     pub(super) fn expires_at(&self) -> Option<Instant> {
-        self.all().map(|session| session.keypair.created() + REJECT_AFTER_TIME).min()
+        self.all().map(Session::expires_at).min()
+    }
+
+    /// This host was suspended for `slept`.
+    pub(super) fn grow_older(&mut self, slept: Duration) {
+        let Self { previous, current, next } = self;
+        for session in previous.iter_mut().chain(current).chain(next) {
+            session.slept += slept;
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Session> {
@@ -130,8 +156,6 @@ mod tests {
         wire::hybrid::ParametersBytes,
     };
     use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
-    use std::time::Duration;
-
     /// Times are milliseconds after `base`.
     fn session(role: Role, base: Instant, begun: u64, completed: u64) -> Session {
         let table = Arc::new(SessionTable::default());
@@ -148,7 +172,8 @@ mod tests {
             parameters: ParametersBytes::default(),
         };
         let keypair = Arc::new(Keypair::new(&agreement, REKEY_AFTER_TIME, completed));
-        Session { keypair, lease, begun: base + Duration::from_millis(begun), completed, finish_hash: None }
+        let begun = base + Duration::from_millis(begun);
+        Session { keypair, lease, begun, completed, slept: Duration::ZERO, finish_hash: None }
     }
 
     #[test]

@@ -11,8 +11,12 @@ pub const DEAD_PEER_TIME: Duration = KEEPALIVE_TIMEOUT.saturating_add(REKEY_TIME
 pub const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
 /// The longest pause between inits of a peer that must stay connected.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The first pause before a finish is repeated; each further one is twice as long.
-pub(super) const FINISH_REPEAT: Duration = Duration::from_millis(250);
+/// The first pause before a handshake message is repeated; each further one is twice as long.
+pub(super) const FIRST_REPEAT: Duration = Duration::from_millis(250);
+/// The same for what cannot be repeated and is made anew: an answer to the earlier one is lost by that, so it gets longer.
+pub(super) const FIRST_RENEWAL: Duration = Duration::from_secs(1);
+/// The longest such pause: what comes after it is the next round's.
+pub(super) const LAST_REPEAT: Duration = Duration::from_secs(2);
 
 /// Up to a third of a second, so that peers which lost the same gateway do not return in step.
 pub(super) fn jitter(rng: &mut dyn CryptoRng) -> Duration {

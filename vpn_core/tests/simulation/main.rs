@@ -19,6 +19,7 @@ mod garbage;
 mod keepalive;
 mod loss;
 mod patience;
+mod probing;
 mod rekeying;
 mod replay;
 mod restart;

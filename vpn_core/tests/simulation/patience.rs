@@ -14,7 +14,10 @@ fn client_backs_off_to_thirty_seconds_and_reconnects_when_the_path_returns() {
     net.send(0, 1);
     net.capture.clear();
     net.run_for(secs(600));
-    let at: Vec<_> = net.captured(Kind::Init).iter().map(|wire| wire.at).collect();
+    // The first, which is urgent, is repeated.
+    let mut inits = net.captured(Kind::Init);
+    inits.dedup_by(|init, before| init.datagram == before.datagram);
+    let at: Vec<_> = inits.iter().map(|wire| wire.at).collect();
     let pauses: Vec<_> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.iter().all(|pause| *pause >= secs(5) && *pause <= millis(30_400)), "{pauses:?}");
     assert!(*pauses.last().expect("several") >= secs(29), "{pauses:?}");

@@ -108,6 +108,11 @@ impl Initiation {
         self.init.sender
     }
 
+    /// The init as it was sent first, to be repeated byte for byte.
+    pub fn init(&self) -> &Init {
+        &self.init
+    }
+
     /// Takes a cookie reply: the same init again, its mac made with the cookie. Responses to both are accepted, so
     /// that a forged or stale reply can delay a handshake but not end it. One reply is taken for an init, none for
     /// an init that already carries a cookie.

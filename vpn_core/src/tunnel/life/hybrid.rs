@@ -44,7 +44,7 @@ impl Tunnel {
         let awaited = |attempt: &mut Attempt| attempt.awaits_hybrid(response.receiver);
         let Some(Attempt {
             begun,
-            phase: Phase::AwaitResponse { state: Initiation::Hybrid(state), lease, retry_at },
+            phase: Phase::AwaitResponse { state: Initiation::Hybrid(state), lease, pace },
         }) = self.attempt.take_if(awaited)
         else {
             return Err(HandshakeError::UnknownIndex);
@@ -63,7 +63,7 @@ impl Tunnel {
                 Ok(())
             }
             Err(Rejected { state: Some(state), error }) => {
-                let phase = Phase::AwaitResponse { state: Initiation::Hybrid(state), lease, retry_at };
+                let phase = Phase::AwaitResponse { state: Initiation::Hybrid(state), lease, pace };
                 self.attempt = Some(Attempt { begun, phase });
                 Err(error)
             }
@@ -74,13 +74,15 @@ impl Tunnel {
         }
     }
 
-    /// A cookie reply to our init: sends the init again with the cookie.
+    /// A cookie reply to our init from `from`: sends the init again with the cookie. To where it came from only if that is
+    /// one of the peer's endpoints, which may have been tried before the last: a forged reply names no other target.
     ///
     /// # Errors
     /// [`HandshakeError`] when it is refused.
     pub fn handle_cookie_reply(
         &mut self,
         reply: &CookieReply,
+        from: Endpoint,
         cx: &mut Context<'_>,
     ) -> Result<(), HandshakeError> {
         let Some(Attempt { phase: Phase::AwaitResponse { state: Initiation::Hybrid(state), .. }, .. }) =
@@ -89,7 +91,8 @@ impl Tunnel {
             return Err(HandshakeError::UnknownIndex);
         };
         let init = state.read_cookie_reply(reply)?;
-        if let Some(endpoint) = self.plane.endpoint() {
+        let known = Some(from).filter(|from| self.settings.endpoints.contains(&from.remote));
+        if let Some(endpoint) = known.or_else(|| self.plane.endpoint()) {
             self.send_handshake(endpoint, init.as_bytes().to_vec(), cx);
         }
         Ok(())

@@ -6,7 +6,7 @@ use crate::{
     session::KEEPALIVE_TIMEOUT,
     tunnel::{
         Event, Unanswered,
-        attempt::{Attempt, Phase},
+        attempt::{Attempt, Phase, take_repetition},
         timers::{DEAD_PEER_TIME, REKEY_ATTEMPT_TIME, init_pause},
     },
 };
@@ -16,8 +16,8 @@ use std::{
 };
 use zerocopy::IntoBytes as _;
 
-/// Inits sent to one configured endpoint before the next is tried.
-const INITS_PER_ENDPOINT: u32 = 2;
+/// Inits in a row without an answer that make a silent peer: one may be lost.
+const INITS_OF_SILENCE: u32 = 2;
 
 impl Tunnel {
     /// When [`Tunnel::handle_timeout`] wants to be called. Computed from marks that the packet path moves, so it may
@@ -67,6 +67,12 @@ impl Tunnel {
             return;
         }
         match &mut attempt.phase {
+            Phase::AwaitResponse { pace, .. } if cx.now < pace.retry_at => {
+                if take_repetition(&mut pace.repetition, cx.rng, cx.now) {
+                    pace.unsent = 0;
+                    self.repeat_init(cx);
+                }
+            }
             Phase::AwaitResponse { .. } => self.give_attempt_up(cx),
             Phase::AwaitConfirmation(confirmation) if confirmation.is_over(cx.now) => {
                 self.slots.next = None;
@@ -102,7 +108,11 @@ impl Tunnel {
             return;
         }
         cx.events.push_back(Event::HandshakeUnanswered { peer, unanswered });
-        if !refused && unanswered.inits.is_multiple_of(INITS_PER_ENDPOINT) {
+        let is_asked = self.is_doubtful || unanswered.inits >= INITS_OF_SILENCE;
+        if is_asked && !self.has_heard_since(unanswered.since) {
+            self.note_silence(cx);
+        }
+        if !refused && !self.is_live(cx.now) {
             self.try_next_endpoint();
         }
         // A peer that answers inits but never confirms (it does not know us) gets no more of them than a silent one.
@@ -128,12 +138,8 @@ impl Tunnel {
         if self.slots.current.is_none() {
             return; // The handshake under way has timers of its own.
         }
-        if !self.is_dead() {
-            self.silent_since = Some(cx.now);
-            self.forget_local_address();
-            cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
-        }
-        self.want_handshake(cx);
+        self.note_silence(cx);
+        self.probe(cx);
     }
 
     fn keep_alive(&mut self, cx: &mut Context<'_>) {

@@ -74,7 +74,7 @@ impl Tunnel {
         let awaited = |attempt: &mut Attempt| attempt.awaits_wireguard(response.receiver);
         let Some(Attempt {
             begun,
-            phase: Phase::AwaitResponse { state: Initiation::Wireguard(state), lease, retry_at },
+            phase: Phase::AwaitResponse { state: Initiation::Wireguard(state), lease, pace },
         }) = self.attempt.take_if(awaited)
         else {
             return Err(HandshakeError::UnknownIndex);
@@ -93,7 +93,7 @@ impl Tunnel {
                 Ok(())
             }
             Err(Rejected { state, error }) => {
-                let phase = Phase::AwaitResponse { state: Initiation::Wireguard(state), lease, retry_at };
+                let phase = Phase::AwaitResponse { state: Initiation::Wireguard(state), lease, pace };
                 self.attempt = Some(Attempt { begun, phase });
                 Err(error)
             }

@@ -1,0 +1,187 @@
+//! Asking whether a peer can be reached, when there is reason for doubt: this host's network changed, it slept, the peer
+//! is silent, an endpoint cannot be sent to (protocol.md 8.5).
+//!
+//! What is asked with is a handshake's init: its answer proves the path in both directions, and replaces keys that the
+//! peer may have lost. The same init is sent again after a quarter of a second, half a second, and so on: the first packet
+//! after a change is often lost, and an answer to any of them serves, however long the path is.
+
+use super::{Context, Tunnel};
+use crate::{
+    base::Endpoint,
+    handshake::Role,
+    session::REKEY_TIMEOUT,
+    tunnel::{
+        Event, IndexUse, Unanswered,
+        attempt::{Attempt, Initiation, Pace, Phase, Repetition},
+        timers::{FIRST_RENEWAL, FIRST_REPEAT, init_pause, jitter},
+    },
+};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use zerocopy::IntoBytes as _;
+
+impl Tunnel {
+    /// The path to the peer changed (roaming of this host): probes it at once, however long the last pause between inits
+    /// has become. A peer that it is not for us to connect to learns our new address from an empty packet.
+    pub fn handle_network_change(&mut self, cx: &mut Context<'_>) {
+        self.forget_local_address();
+        if !self.settings.stay_connected {
+            if let (Some(session), Some(endpoint)) = (self.slots.sending(cx.now), self.plane.endpoint()) {
+                let keypair = Arc::clone(&session.keypair);
+                self.send_empty(&keypair, endpoint, cx);
+            }
+            return;
+        }
+        // A finish went out over the path that was. Not what a WireGuard peer has initiated: that one is the peer's to
+        // confirm, from whatever path.
+        self.attempt.take_if(|attempt| matches!(attempt.phase, Phase::AwaitConfirmation(_)));
+        self.slots.next.take_if(|session| session.keypair.role() == Role::Initiator);
+        self.update_sending(cx.now);
+        self.begin_at = None;
+        self.last_init = None;
+        let under_way = self.attempt.as_ref();
+        self.unanswered = under_way.map(|_| Unanswered { since: cx.now, inits: 1, refused: false });
+        self.is_doubtful = true;
+        self.probe(cx);
+    }
+
+    /// This host was suspended for `slept`, in which its own clock stood still. Sessions are older by that: those past
+    /// [`crate::session::REJECT_AFTER_TIME`] are erased.
+    pub fn handle_sleep(&mut self, slept: Duration, cx: &mut Context<'_>) {
+        self.slots.grow_older(slept);
+        if self.slots.expire(cx.now) {
+            self.update_sending(cx.now);
+        }
+        self.handle_network_change(cx);
+    }
+
+    /// Our socket has another port now: a peer that we connect to and that is silent is asked from there. Its row of
+    /// unanswered inits, and with it the pauses between them, go on.
+    pub fn handle_rebind(&mut self, cx: &mut Context<'_>) {
+        if self.settings.stay_connected && !self.is_live(cx.now) {
+            self.probe(cx);
+        }
+    }
+
+    /// The system could not send our init to `to`, for want of a route or a source address: the next endpoint has its turn
+    /// at once. Each of them once, then not before the init is repeated anyway.
+    pub fn handle_unsent(&mut self, to: SocketAddr, cx: &mut Context<'_>) {
+        let endpoints = self.settings.endpoints.len();
+        let is_tried = self.plane.endpoint().is_some_and(|endpoint| endpoint.remote == to);
+        let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt else { return };
+        if is_tried && pace.unsent + 1 < endpoints {
+            pace.unsent += 1;
+            self.try_next_endpoint();
+            self.send_init_again(cx);
+        }
+    }
+
+    /// Whether packets to the peer arrive, as far as we know: there is a confirmed session, and no doubt about it.
+    pub(super) fn is_live(&self, now: Instant) -> bool {
+        self.slots.current.as_ref().is_some_and(|session| !session.is_expired(now)) && !self.is_silent()
+    }
+
+    /// Whether the peer was found silent, and nothing authentic was received since.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent_since.is_some_and(|since| !self.has_heard_since(since))
+    }
+
+    pub(super) fn has_heard_since(&self, since: Instant) -> bool {
+        self.plane.marks.last_received.get(self.plane.epoch()).is_some_and(|heard| heard >= since)
+    }
+
+    /// The peer was asked, and is silent: said once for one silence.
+    pub(super) fn note_silence(&mut self, cx: &mut Context<'_>) {
+        if self.slots.current.is_some() && !self.is_silent() {
+            self.silent_since = Some(cx.now);
+            self.forget_local_address();
+            cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
+        }
+    }
+
+    /// Wants an answer from the peer soon: to the init under way, or to a new one.
+    pub(super) fn probe(&mut self, cx: &mut Context<'_>) {
+        let is_fresh = |attempt: &&mut Attempt| cx.now < attempt.begun + REKEY_TIMEOUT;
+        match self.attempt.as_mut().filter(is_fresh) {
+            Some(Attempt { phase: Phase::AwaitResponse { state, pace, .. }, .. }) => {
+                // A response to what was sent already may be on its way: it stays welcome.
+                pace.repetition = Some(Repetition::after(first_repeat(state), cx.rng, cx.now));
+                pace.unsent = 0;
+                self.send_init_again(cx);
+            }
+            Some(Attempt { phase: Phase::AwaitConfirmation(_), .. }) => {} // Its finish is repeated as often.
+            None => {
+                self.attempt = None;
+                self.want_handshake(cx);
+            }
+        }
+    }
+
+    /// The pace of an init that is sent now, as the last of `row`.
+    pub(super) fn pace(&self, state: &Initiation, row: Unanswered, cx: &mut Context<'_>) -> Pace {
+        let elapsed = cx.now.saturating_duration_since(row.since);
+        let retry_at = cx.now + init_pause(elapsed) + jitter(cx.rng);
+        // Urgent are the first rounds, enough to hear of every endpoint; then it is a matter of patience.
+        let is_first = usize::try_from(row.inits).is_ok_and(|inits| inits <= self.settings.endpoints.len().max(1));
+        let is_urgent = is_first && (self.is_doubtful || !self.is_live(cx.now));
+        let repetition = is_urgent.then(|| Repetition::after(first_repeat(state), cx.rng, cx.now));
+        Pace { retry_at, repetition, unsent: 0 }
+    }
+
+    /// The answer to our init is late: sends it again, to the next endpoint unless the session in use serves on this one.
+    pub(super) fn repeat_init(&mut self, cx: &mut Context<'_>) {
+        if !self.is_live(cx.now) {
+            self.try_next_endpoint();
+        }
+        self.send_init_again(cx);
+    }
+
+    fn send_init_again(&mut self, cx: &mut Context<'_>) {
+        let Some(endpoint) = self.plane.endpoint() else { return };
+        let Some(Attempt { phase: Phase::AwaitResponse { state, .. }, .. }) = &self.attempt else { return };
+        let message = match state {
+            // The very same bytes: its responder answers them once (protocol.md 6.3.4), and each endpoint is one.
+            Initiation::Hybrid(state) => Some(state.init().as_bytes().to_vec()),
+            // Its timestamp must be newer than that of the last, so it is a new one.
+            Initiation::Wireguard(_) => self.renew_wireguard(cx),
+        };
+        if let Some(message) = message {
+            self.send_handshake(endpoint, message, cx);
+        }
+    }
+
+    /// Puts a new initiation in the place of the one under way.
+    fn renew_wireguard(&mut self, cx: &mut Context<'_>) -> Option<Vec<u8>> {
+        let renewed = cx.table.lease(IndexUse::Initiation(self.plane.id()), cx.rng);
+        let (fresh, initiation) = self.begin_wireguard(renewed.index(), cx)?;
+        if let Some(Attempt { phase: Phase::AwaitResponse { state, lease, .. }, .. }) = &mut self.attempt {
+            (*state, *lease) = (fresh, renewed);
+        }
+        Some(initiation)
+    }
+
+    pub(super) fn try_next_endpoint(&mut self) {
+        let endpoints = &self.settings.endpoints;
+        if let Some(endpoint) = endpoints.iter().cycle().nth(self.next_endpoint) {
+            self.plane.set_endpoint(Some(Endpoint::to(*endpoint)));
+            self.next_endpoint = (self.next_endpoint + 1) % endpoints.len();
+        }
+    }
+
+    /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
+    fn forget_local_address(&self) {
+        if let Some(endpoint) = self.plane.endpoint() {
+            self.plane.set_endpoint(Some(Endpoint { local: None, ..endpoint }));
+        }
+    }
+}
+
+fn first_repeat(state: &Initiation) -> Duration {
+    match state {
+        Initiation::Hybrid(_) => FIRST_REPEAT,
+        Initiation::Wireguard(_) => FIRST_RENEWAL,
+    }
+}
