@@ -1,5 +1,6 @@
 //! `vpn-client`: connects this host to a server. Only the command line is here.
 
+mod doctor;
 mod down;
 mod profile;
 mod up;
@@ -52,6 +53,9 @@ enum Command {
     /// Undo what a client that crashed has left behind
     #[command(after_help = "Example:\n  vpn-client cleanup")]
     Cleanup,
+    /// Say what this host has for a tunnel and what it lacks; changes nothing
+    #[command(after_help = "Example:\n  sudo vpn-client doctor")]
+    Doctor,
     #[command(flatten)]
     Shared(SharedCommand),
 }
@@ -67,7 +71,8 @@ struct ProfileArgs {
 fn main() -> ExitCode {
     let Arguments { global, command } = cli::parse(std::env::args_os());
     cli::run(|| {
-        global.start_logging();
+        // What `doctor` finds is its output.
+        global.start_logging_at(if matches!(command, Command::Doctor) { "error" } else { "info" });
         run(&global, command)
     })
 }
@@ -82,6 +87,7 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
             cli::check(global, Config::load(&file, Role::Client, SystemTime::now()))
         }
         Command::Cleanup => cleanup(global),
+        Command::Doctor => doctor::doctor(global),
         Command::Shared(command) => command.run(cli::command::<Arguments>()),
     }
 }

@@ -25,6 +25,9 @@ expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"
 expect_exit 4 "so does a client in the background" as_nobody client "$home/vpn-client" up "$home/laptop.toml"
 expect_match "it says what it needs" 'root|CAP_NET_ADMIN|permi' "$output"
 
+expect_exit 4 "doctor exits 4" as_nobody client "$home/vpn-client" doctor
+expect_match "and says what it could not see" 'unknown +TUN device' "$output"
+
 chown -R 0:0 "$home/etc" "$home/laptop.toml"            # now the files are what cannot be read
 for command in check run status "client list"; do
   # shellcheck disable=SC2086

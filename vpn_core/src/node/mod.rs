@@ -4,11 +4,14 @@
 //! Everything that is changed on the system is in the journal before it is changed, and undone when the node stops,
 //! fails to start, or starts again after a crash.
 
+mod doctor;
 mod network;
 mod peers;
 mod report;
 mod running;
 mod system;
+
+pub use doctor::{Finding, Verdict, examine};
 
 use crate::{
     config::{Config, ConfigError, Role},
