@@ -7,6 +7,7 @@ source "$(dirname "$0")/../assert.sh"
 # quick WHAT: traffic flows again.
 quick() { expect_soon 3 "$1" ping_once client $GATEWAY_INSIDE; }
 handshakes() { client_status | jq '.peers[0].rekeys + 1'; }
+not_up() { ! client_is_up; }
 # told WORDS: what the client has told the service manager last.
 told() { tail -n 1 "$(log_of manager)" | grep -qE "STATUS=$1"; }
 
@@ -38,7 +39,7 @@ expect "the service manager hears of the connection" wait_until 3 told 'connecte
 expect "that it is ready" grep -q READY=1 "$(log_of manager)"
 
 before=$(handshakes)
-ip -n "$(ns client)" link add noise type dummy
+ip -n "$(ns client)" link add noise type bridge
 ip -n "$(ns client)" address add 203.0.113.200/32 dev noise
 ip -n "$(ns client)" link set noise up
 ip -n "$(ns client)" link del noise
@@ -52,6 +53,7 @@ quick "after another address"
 
 ip -n "$(ns client)" link set eth0 down
 expect "without a way there is no network, and it says so" wait_until 5 told 'no network'
+expect_soon 10 "then its peer is not up" not_up
 give_address client eth0 192.0.2.2/24
 ip -n "$(ns client)" link set eth0 up
 ip -n "$(ns client)" route replace default via 192.0.2.1
@@ -64,7 +66,6 @@ expect_match "the server's status names the other uplink" '192\.0\.3\.2' "$(serv
 
 expect_exit 0 "status is 0 while connected" on client vpn-client status
 stop server
-not_up() { ! client_is_up; }
 ping_once client $GATEWAY_INSIDE || true
 expect_soon 20 "a dead gateway is not up any more" not_up
 expect_exit 3 "status is 3 then" on client vpn-client status

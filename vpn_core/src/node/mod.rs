@@ -5,6 +5,7 @@
 //! fails to start, or starts again after a crash.
 
 mod doctor;
+mod expiry;
 mod network;
 mod peers;
 mod report;

@@ -121,7 +121,11 @@ impl Running<'_> {
         };
         match difference {
             Difference::Changed => self.ask_peers("the way to a peer has changed"),
-            Difference::Gone if was_reachable => tracing::warn!("no network: there is no way to any peer"),
+            Difference::Gone if was_reachable => {
+                tracing::warn!("no network: there is no way to any peer");
+                // Their sessions are not what they say any more: asking in vain is how a peer becomes silent.
+                self.engine.borrow().with_device(|device, now| device.handle_network_change(now));
+            }
             Difference::Gone | Difference::None => {}
         }
         if network.postponed.borrow().is_some_and(|at| at <= Instant::now()) {
@@ -229,13 +233,13 @@ impl Running<'_> {
             peers.map(|peer| peer.name.to_string()).collect::<Vec<_>>().join(", ")
         };
         let up = names(&|state| state == PeerState::Up);
-        if !up.is_empty() {
-            format!("connected to {up}")
-        } else if self.network.paths.borrow().is_reachable() {
+        if !self.network.paths.borrow().is_reachable() {
+            "no network".to_owned()
+        } else if up.is_empty() {
             // Also one whose name has not resolved yet.
             format!("connecting to {}", names(&|_| true))
         } else {
-            "no network".to_owned()
+            format!("connected to {up}")
         }
     }
 }

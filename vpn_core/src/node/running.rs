@@ -32,8 +32,6 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc};
 
-/// How often peers are checked for having expired, besides when the next one does: clocks are set, files reloaded.
-const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 /// Unanswered inits after which a peer's endpoint names are resolved again; once in so many.
 const INITS_PER_RESOLUTION: u32 = 3;
 /// How soon names that have never resolved are tried again; each further pause is twice as long, up to the second value.
@@ -275,27 +273,8 @@ impl<'a> Running<'a> {
         std::future::pending().await
     }
 
-    async fn watch_expiry(&self) -> std::convert::Infallible {
-        loop {
-            tokio::time::sleep(self.time_to_expiry()).await;
-            if self.config.borrow().peers.iter().any(|peer| peer.expires.is_some()) {
-                self.apply_peers();
-                self.route(&[]);
-            }
-        }
-    }
-
-    /// How long until the next peer expires, as far as that can be said: the wall clock may be set.
-    fn time_to_expiry(&self) -> Duration {
-        let now = SystemTime::now();
-        let config = self.config.borrow();
-        let ends = config.peers.iter().filter_map(PeerConfig::expires_at);
-        // Those that have expired already give no time.
-        ends.filter_map(|end| end.duration_since(now).ok()).fold(EXPIRY_CHECK, Duration::min)
-    }
-
     /// Gives the device the admitted peers of the configuration, and takes the others away.
-    fn apply_peers(&self) {
+    pub(super) fn apply_peers(&self) {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
         self.engine.borrow().with_device(move |device, now| {
             let wanted = keys(&peers);
@@ -308,7 +287,7 @@ impl<'a> Running<'a> {
     }
 
     /// Brings routes up to date with peers and endpoints; `extra` are addresses that peers roamed to.
-    fn route(&self, extra: &[IpAddr]) {
+    pub(super) fn route(&self, extra: &[IpAddr]) {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
         let mut endpoints = known_endpoints(&self.addresses.borrow());
         endpoints.extend_from_slice(extra);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Unanswered {
     /// When the first was sent.
     pub since: Instant,
-    /// How many were sent.
+    /// How many were made; one that was sent several times is one.
     pub inits: u32,
     /// Whether the last one was answered, but the finish was not: the peer does not accept us.
     pub refused: bool,

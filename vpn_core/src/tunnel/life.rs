@@ -275,6 +275,9 @@ impl Tunnel {
         self.begin_at = None;
         self.unanswered = None;
         self.is_doubtful = false;
+        if let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt {
+            pace.repetition = None; // What is still asked has been answered otherwise.
+        }
         self.silent_since = None;
         self.last_handshake = Some(cx.now);
         self.handshakes += 1;

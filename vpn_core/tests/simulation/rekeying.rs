@@ -1,7 +1,7 @@
 //! New keypairs for old.
 
 use super::network::{Kind, Network, millis, secs};
-use vpn_core::base::DropReason;
+use vpn_core::{base::DropReason, handshake::Protocol};
 
 #[test]
 fn rekey_under_continuous_traffic_loses_and_reorders_nothing() {
@@ -23,6 +23,30 @@ fn rekey_under_continuous_traffic_loses_and_reorders_nothing() {
     assert_eq!(net.sent(0, Kind::Init) as u64, handshakes);
     assert_eq!(net.sent(1, Kind::Init), 0);
     assert!(net.nodes[0].all_drops().is_empty() && net.nodes[1].all_drops().is_empty());
+}
+
+#[test]
+fn ten_rekeys_of_either_handshake_drop_nothing_that_arrived_in_order() {
+    for protocol in [Protocol::Hybrid, Protocol::Wireguard] {
+        for delay in [millis(1), millis(100)] {
+            let mut net = Network::two_sites_speaking(protocol);
+            net.capturing = false;
+            net.weather.delay = delay;
+            let (mut up, mut down) = (Vec::new(), Vec::new());
+            while net.elapsed() < secs(1300) {
+                up.push(net.send(0, 1));
+                down.push(net.send(1, 0));
+                net.run_for(millis(170));
+            }
+            net.run_for(secs(2));
+            assert!(net.order(1) == up && net.order(0) == down, "{protocol:?}, {delay:?}");
+            let handshakes = net.nodes[0].status_of(net.key(1), net.now).handshakes;
+            assert!(handshakes > 10, "{protocol:?}, {delay:?}: {handshakes}");
+            for node in &net.nodes {
+                assert!(node.all_drops().is_empty(), "{protocol:?}, {delay:?}: {:?}", node.all_drops());
+            }
+        }
+    }
 }
 
 #[test]
