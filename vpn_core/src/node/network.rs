@@ -72,6 +72,11 @@ impl NetworkState {
         self.woken.notify_one();
     }
 
+    /// Whether there is a way to any peer, as far as is known.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.paths.borrow().is_reachable()
+    }
+
     fn due_at(&self) -> Option<Instant> {
         [self.pace.borrow().due_at(), *self.postponed.borrow()].into_iter().flatten().min()
     }
@@ -113,7 +118,7 @@ impl Running<'_> {
         let network = &self.network;
         network.pace.borrow_mut().take(Instant::now());
         let endpoints = self.endpoints();
-        let was_reachable = network.paths.borrow().is_reachable();
+        let was_reachable = network.is_reachable();
         let difference = {
             let (mut paths, mut finder) = (network.paths.borrow_mut(), network.finder.borrow_mut());
             let Some(finder) = &mut *finder else { return };
@@ -188,8 +193,7 @@ impl Running<'_> {
     pub(super) fn rebind_if_stuck(&self, unanswered: Unanswered) {
         let inits = unanswered.inits;
         let is_time = inits == INITS_BEFORE_REBIND || inits.is_multiple_of(INITS_PER_REBIND);
-        let has_way = self.network.paths.borrow().is_reachable();
-        if unanswered.refused || !is_time || !has_way || self.system.borrow().has_fixed_port() {
+        if unanswered.refused || !is_time || self.system.borrow().has_fixed_port() {
             return;
         }
         let sockets = match self.system.borrow().bind() {
@@ -233,7 +237,7 @@ impl Running<'_> {
             peers.map(|peer| peer.name.to_string()).collect::<Vec<_>>().join(", ")
         };
         let up = names(&|state| state == PeerState::Up);
-        if !self.network.paths.borrow().is_reachable() {
+        if !self.network.is_reachable() {
             "no network".to_owned()
         } else if up.is_empty() {
             // Also one whose name has not resolved yet.

@@ -191,6 +191,9 @@ impl<'a> Running<'a> {
     }
 
     async fn handle_unanswered(&self, id: PeerId, unanswered: Unanswered) {
+        if !self.network.is_reachable() {
+            return; // It has been said that there is no network: nothing else is wrong, and no resolver can be asked.
+        }
         let Some((status, _)) = self.identify(id) else { return };
         let names = {
             let config = self.config.borrow();

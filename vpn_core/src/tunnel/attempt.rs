@@ -118,6 +118,11 @@ impl Confirmation {
 }
 
 impl Attempt {
+    /// Whether its init may still be sent again: a handshake's secrets live as long as the first pause.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now < self.begun + REKEY_TIMEOUT
+    }
+
     /// Whether a hybrid response to `index` is waited for.
     pub(super) fn awaits_hybrid(&self, index: ReceiverIndex) -> bool {
         matches!(&self.phase, Phase::AwaitResponse { state: Initiation::Hybrid(_), lease, .. } if lease.index() == index)

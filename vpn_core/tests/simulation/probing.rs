@@ -127,8 +127,11 @@ fn a_change_of_network_ends_the_long_pauses_of_a_client_that_had_backed_off() {
         inits[inits.len() - 1].at - inits[inits.len() - 2].at
     };
     assert!(pause(&net) >= secs(29));
+    net.capture.clear();
     change_network(&mut net);
-    net.run_for(secs(20));
+    net.run_for(millis(4900));
+    assert_eq!(net.sent(0, Kind::Init), 5, "one, and four times again");
+    net.run_for(secs(16));
     assert!(pause(&net) <= secs(6), "at full pace again");
     net.clear_rules();
     change_network(&mut net);
@@ -141,7 +144,7 @@ fn probe_without_an_answer_makes_the_peer_silent_after_five_seconds_without_traf
     net.run_for(secs(10));
     net.cut();
     change_network(&mut net);
-    net.run_for(secs(4));
+    net.run_for(millis(4900));
     assert_eq!(state(&net), PeerState::Up, "not known yet");
     net.run_for(secs(2));
     assert_eq!(state(&net), PeerState::Connecting);

@@ -36,6 +36,27 @@ fn restarted_gateway_is_noticed_after_fifteen_seconds_of_silence() {
 }
 
 #[test]
+fn gateway_that_is_lost_during_a_rekey_is_back_within_sixteen_seconds_too() {
+    for at in [119_900, 120_010, 120_050] {
+        let mut net = Network::client_and_gateway();
+        while net.elapsed() < millis(at) {
+            net.send(0, 1);
+            net.run_for(millis(at % 100 + 50));
+        }
+        let start = net.now;
+        net.cut();
+        net.restart(1);
+        while net.now < start + secs(14) {
+            net.send(0, 1);
+            net.run_for(millis(100));
+        }
+        net.clear_rules();
+        recovery(&mut net);
+        assert!(net.now - start <= secs(16), "at {at} ms: {:?}", net.now - start);
+    }
+}
+
+#[test]
 fn restarted_gateway_without_traffic_is_noticed_after_the_first_packet() {
     let mut net = Network::client_and_gateway();
     net.run_for(secs(20));

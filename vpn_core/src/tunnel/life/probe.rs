@@ -9,7 +9,6 @@ use super::{Context, Tunnel};
 use crate::{
     base::Endpoint,
     handshake::Role,
-    session::REKEY_TIMEOUT,
     tunnel::{
         Event, IndexUse, Unanswered,
         attempt::{Attempt, Initiation, Pace, Phase, Repetition},
@@ -35,9 +34,11 @@ impl Tunnel {
             }
             return;
         }
-        // A finish went out over the path that was. Not what a WireGuard peer has initiated: that one is the peer's to
-        // confirm, from whatever path.
-        self.attempt.take_if(|attempt| matches!(attempt.phase, Phase::AwaitConfirmation(_)));
+        // A finish went out over the path that was.
+        self.attempt.take_if(|attempt| {
+            matches!(attempt.phase, Phase::AwaitConfirmation(_)) || !attempt.is_fresh(cx.now)
+        });
+        // Not what a WireGuard peer has initiated: that one is the peer's to confirm, from whatever path.
         self.slots.next.take_if(|session| session.keypair.role() == Role::Initiator);
         self.update_sending(cx.now);
         self.begin_at = None;
@@ -93,10 +94,11 @@ impl Tunnel {
         self.plane.marks.last_received.get(self.plane.epoch()).is_some_and(|heard| heard >= since)
     }
 
-    /// The peer was asked, and is silent: said once for one silence.
+    /// The peer was asked, and is silent: said once for one silence. The search for it begins, at full pace.
     pub(super) fn note_silence(&mut self, cx: &mut Context<'_>) {
         if self.slots.current.is_some() && !self.is_silent() {
             self.silent_since = Some(cx.now);
+            self.unanswered = None;
             self.forget_local_address();
             cx.events.push_back(Event::PeerDead { peer: self.plane.id() });
         }
@@ -104,8 +106,7 @@ impl Tunnel {
 
     /// Wants an answer from the peer soon: to the init under way, or to a new one.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) {
-        let is_fresh = |attempt: &&mut Attempt| cx.now < attempt.begun + REKEY_TIMEOUT;
-        match self.attempt.as_mut().filter(is_fresh) {
+        match self.attempt.as_mut().filter(|attempt| attempt.is_fresh(cx.now)) {
             Some(Attempt { phase: Phase::AwaitResponse { state, pace, .. }, .. }) => {
                 // A response to what was sent already may be on its way: it stays welcome.
                 pace.repetition = Some(Repetition::after(first_repeat(state), cx.rng, cx.now));
