@@ -68,7 +68,11 @@ mod tests {
 
     fn clocks(awake: u64, continuous: u64, wall: u64) -> Clocks {
         let millis = Duration::from_millis;
-        Clocks { awake: millis(awake), continuous: millis(continuous), wall: millis(1_800_000_000_000 + wall) }
+        Clocks {
+            awake: millis(awake),
+            continuous: millis(continuous),
+            wall: millis(1_800_000_000_000 + wall),
+        }
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub struct Path {
     pub gateway: Option<IpAddr>,
 }
 
+impl Path {
+    /// One of which the system says nothing.
+    pub const UNKNOWN: Self = Self { interface: 0, source: None, gateway: None };
+}
+
 /// What became of the paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
@@ -86,19 +91,19 @@ mod tests {
         IpAddr::from([203, 0, 113, host])
     }
 
-    fn path(interface: u32, source: u8) -> Option<Path> {
+    fn path(interface: u32, source: u8) -> Path {
         let own = Some(IpAddr::from([192, 0, 2, source]));
-        Some(Path { interface, source: own, gateway: Some(IpAddr::from([192, 0, 2, 1])) })
+        Path { interface, source: own, gateway: Some(IpAddr::from([192, 0, 2, 1])) }
     }
 
     #[test]
     fn another_interface_address_or_router_is_a_change_and_the_same_is_none() {
         let mut paths = Paths::default();
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 7)), Difference::None, "the first look");
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 7)), Difference::None);
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 8)), Difference::Changed);
-        assert_eq!(paths.look([endpoint(1)], |_| path(3, 8)), Difference::Changed);
-        let other = path(3, 8).map(|path| Path { gateway: Some(IpAddr::from([192, 0, 2, 254])), ..path });
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(2, 7))), Difference::None, "the first look");
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(2, 7))), Difference::None);
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(2, 8))), Difference::Changed);
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(3, 8))), Difference::Changed);
+        let other = Some(Path { gateway: Some(IpAddr::from([192, 0, 2, 254])), ..path(3, 8) });
         assert_eq!(paths.look([endpoint(1)], |_| other), Difference::Changed);
         assert_eq!(paths.look([endpoint(1), endpoint(2)], |_| other), Difference::None, "a new endpoint");
     }
@@ -106,32 +111,40 @@ mod tests {
     #[test]
     fn a_network_that_goes_is_gone_and_one_that_returns_a_change() {
         let mut paths = Paths::default();
-        paths.look([endpoint(1)], |_| path(2, 7));
+        paths.look([endpoint(1)], |_| Some(path(2, 7)));
         assert_eq!(paths.look([endpoint(1)], |_| None), Difference::Gone);
         assert!(!paths.is_reachable());
         assert_eq!(paths.look([endpoint(1)], |_| None), Difference::Gone);
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 7)), Difference::Changed, "though it is the one that was");
+        assert_eq!(
+            paths.look([endpoint(1)], |_| Some(path(2, 7))),
+            Difference::Changed,
+            "though it is the one that was"
+        );
     }
 
     #[test]
     fn one_of_two_endpoints_that_becomes_unreachable_is_a_change() {
         let mut paths = Paths::default();
         let both = [endpoint(1), endpoint(2)];
-        paths.look(both, |_| path(2, 7));
-        let second = |asked| (asked == endpoint(2)).then(|| path(2, 7)).flatten();
+        paths.look(both, |_| Some(path(2, 7)));
+        let second = |asked| (asked == endpoint(2)).then(|| path(2, 7));
         assert_eq!(paths.look(both, second), Difference::Changed);
     }
 
     #[test]
     fn a_carrier_that_comes_up_matters_on_the_interface_that_is_used() {
         let mut paths = Paths::default();
-        paths.look([endpoint(1)], |_| path(2, 7));
+        paths.look([endpoint(1)], |_| Some(path(2, 7)));
         paths.note(NetworkEvent::CarrierUp { interface: 3 });
         paths.note(NetworkEvent::Other);
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 7)), Difference::None, "a container's interface");
+        assert_eq!(
+            paths.look([endpoint(1)], |_| Some(path(2, 7))),
+            Difference::None,
+            "a container's interface"
+        );
         paths.note(NetworkEvent::CarrierUp { interface: 2 });
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 7)), Difference::Changed);
-        assert_eq!(paths.look([endpoint(1)], |_| path(2, 7)), Difference::None, "once");
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(2, 7))), Difference::Changed);
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(2, 7))), Difference::None, "once");
     }
 
     #[test]

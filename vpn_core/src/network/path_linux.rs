@@ -8,6 +8,10 @@ use rtnetlink::packet_route::{
 };
 use std::{io, net::IpAddr};
 
+/// No route; the kinds of route that forbid: unreachable, prohibit, blackhole; a kernel without the family.
+const NO_WAY: [i32; 6] =
+    [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
+
 /// A socket to ask through.
 #[derive(Debug)]
 pub struct PathFinder {
@@ -24,14 +28,21 @@ impl PathFinder {
         Ok(Self { netlink: Netlink::open()?, mark })
     }
 
-    /// The way to `remote`; `None` when there is none. The kernel answers from its own tables, at once.
+    /// The way to `remote`; `None` when there is none. The kernel answers from its own tables, at once. Where it does not
+    /// answer the question there may be a way.
     pub fn path_to(&mut self, remote: IpAddr) -> Option<Path> {
         let question = RouteNetlinkMessage::GetRoute(question(remote, self.mark));
-        let answers = self.netlink.request(question, 0).ok()?;
-        answers.iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => path(route),
-            _ => None,
-        })
+        match self.netlink.request(question, 0) {
+            Ok(answers) => answers.iter().find_map(|answer| match answer {
+                RouteNetlinkMessage::NewRoute(route) => path(route),
+                _ => None,
+            }),
+            Err(error) if error.raw_os_error().is_some_and(|code| NO_WAY.contains(&code)) => None,
+            Err(error) => {
+                tracing::debug!(%remote, %error, "the system does not say which way it would send");
+                Some(Path::UNKNOWN)
+            }
+        }
     }
 }
 
@@ -52,7 +63,7 @@ fn path(route: &RouteMessage) -> Option<Path> {
     if !matches!(route.header.kind, RouteType::Unicast | RouteType::Local) {
         return None;
     }
-    let mut path = Path { interface: 0, source: None, gateway: None };
+    let mut path = Path::UNKNOWN;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(interface) => path.interface = *interface,

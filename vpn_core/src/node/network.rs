@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config::Role,
+    device::Device,
     network::{Allowance, Clocks, Difference, Jump, NetworkEvent, Pace, PathFinder, Paths, watch_network},
     routes::RoutingMark,
     tunnel::{PeerState, Unanswered},
@@ -129,7 +130,7 @@ impl Running<'_> {
             Difference::Gone if was_reachable => {
                 tracing::warn!("no network: there is no way to any peer");
                 // Their sessions are not what they say any more: asking in vain is how a peer becomes silent.
-                self.engine.borrow().with_device(|device, now| device.handle_network_change(now));
+                self.engine.borrow().with_device(Device::handle_network_change);
             }
             Difference::Gone | Difference::None => {}
         }
@@ -142,7 +143,8 @@ impl Running<'_> {
     /// The addresses to which we send, and would.
     fn endpoints(&self) -> Vec<IpAddr> {
         let mut endpoints = known_endpoints(&self.addresses.borrow());
-        let statuses = self.engine.borrow().with_device(|device, now| device.peer_status(now)).unwrap_or_default();
+        let statuses =
+            self.engine.borrow().with_device(|device, now| device.peer_status(now)).unwrap_or_default();
         let current = statuses.iter().filter_map(|status| status.endpoint);
         endpoints.extend(current.map(|endpoint| endpoint.ip().to_canonical()));
         endpoints
@@ -157,7 +159,7 @@ impl Running<'_> {
             return;
         }
         tracing::info!("{why}: asking the peers");
-        self.engine.borrow().with_device(|device, now| device.handle_network_change(now));
+        self.engine.borrow().with_device(Device::handle_network_change);
         self.network.resolution.notify_one();
     }
 
@@ -210,7 +212,7 @@ impl Running<'_> {
         }
         let engine = self.engine.borrow();
         tracing::debug!(listen = %engine.local_addr(), "no answer: trying from another port");
-        engine.with_device(|device, now| device.handle_rebind(now));
+        engine.with_device(Device::handle_rebind);
     }
 
     /// Tells the service manager how a client stands, when that is news.

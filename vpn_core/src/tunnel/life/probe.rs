@@ -72,7 +72,9 @@ impl Tunnel {
     pub fn handle_unsent(&mut self, to: SocketAddr, cx: &mut Context<'_>) {
         let endpoints = self.settings.endpoints.len();
         let is_tried = self.plane.endpoint().is_some_and(|endpoint| endpoint.remote == to);
-        let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt else { return };
+        let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt else {
+            return;
+        };
         if is_tried && pace.unsent + 1 < endpoints {
             pace.unsent += 1;
             self.try_next_endpoint();
@@ -126,7 +128,8 @@ impl Tunnel {
         let elapsed = cx.now.saturating_duration_since(row.since);
         let retry_at = cx.now + init_pause(elapsed) + jitter(cx.rng);
         // Urgent are the first rounds, enough to hear of every endpoint; then it is a matter of patience.
-        let is_first = usize::try_from(row.inits).is_ok_and(|inits| inits <= self.settings.endpoints.len().max(1));
+        let is_first =
+            usize::try_from(row.inits).is_ok_and(|inits| inits <= self.settings.endpoints.len().max(1));
         let is_urgent = is_first && (self.is_doubtful || !self.is_live(cx.now));
         let repetition = is_urgent.then(|| Repetition::after(first_repeat(state), cx.rng, cx.now));
         Pace { retry_at, repetition, unsent: 0 }
