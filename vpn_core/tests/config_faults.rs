@@ -9,7 +9,7 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, PublicKey, X25519SecretKey},
     base::{SecretBytes, encode_key},
-    config::{Config, ConfigError, Egress, Role, Routes},
+    config::{Config, ConfigError, Egress, Lan, Role, Routes},
     engine::QueueCount,
     handshake::Protocol,
     wire::hybrid::SuiteSet,
@@ -149,7 +149,10 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("offload = \"uso\"", &["\"uso\"", "add \"checksum\""]),
         ("offload = true", &["`offload` is a list of strings"]),
         ("offload = [1]", &["`offload`", "a string in quotes"]),
-        ("kill_switch = true", &["not in this version", "kill_switch = false"]),
+        ("kill_switch = true", &["`kill_switch` is for vpn-client", "remove the line"]),
+        ("kill_switch = \"on\"", &["`kill_switch`", "true"]),
+        ("lan = \"deny\"", &["`lan` is for vpn-client"]),
+        ("lan = \"off\"", &["\"allow\" or \"deny\""]),
         ("network_key_file = \"none.key\"", &["none.key does not exist", "create it"]),
         ("network_key = \"short\"", &["44", "5"]),
     ];
@@ -324,6 +327,11 @@ fn a_client_is_told_what_it_lacks_and_what_is_not_done_yet() {
     folder.write("server.toml", &format!("{text}{}", peer(2, "\"0.0.0.0/0\"", "endpoint = \"a:1\"")), 0o600);
     let config = folder.load_as(Role::Client).expect("valid");
     assert!(config.warnings[0].to_string().contains("DNS servers are not set"), "{:?}", config.warnings);
+    assert_eq!((config.interface.lan, config.interface.kill_switch), (Lan::Allow, false));
+    let text = format!("{text}kill_switch = true\nlan = \"deny\"\n");
+    folder.write("server.toml", &format!("{text}{}", peer(2, "\"0.0.0.0/0\"", "endpoint = \"a:1\"")), 0o600);
+    let config = folder.load_as(Role::Client).expect("valid");
+    assert_eq!((config.interface.lan, config.interface.kill_switch), (Lan::Deny, true));
 }
 
 #[test]

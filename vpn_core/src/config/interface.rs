@@ -4,6 +4,7 @@ use super::{
     EndpointName, InterfaceName, Role,
     fault::Complaint,
     key::{Secret, take_secret},
+    leaks::{Lan, take_kill_switch, take_lan},
     offload::read_offload,
     queues::read_queues,
     suite::read_suites,
@@ -54,6 +55,10 @@ pub struct InterfaceConfig {
     pub offload: OffloadSet,
     /// Whether routes for allowed IPs are installed.
     pub routes: Routes,
+    /// Whether the local network is reached beside a default route through the tunnel.
+    pub lan: Lan,
+    /// Whether nothing leaves but through the tunnel, while it is up and after a crash.
+    pub kill_switch: bool,
     /// Queues of the TUN device, each with a thread and a UDP socket of its own.
     pub queues: QueueCount,
 }
@@ -125,7 +130,8 @@ pub(super) fn read_interface<'t>(
     let offload = read_offload(source, table.take("offload"));
     let routes = table.take("routes").map_or(Some(Routes::Auto), |value| read_routes(source, &value));
     let queues = read_queues(source, table.take("queues"), role);
-    refuse_kill_switch(source, table.take("kill_switch"));
+    let lan = take_lan(source, &mut table, role);
+    let kill_switch = take_kill_switch(source, &mut table, role);
     table.finish(source);
     Some(InterfaceConfig {
         name: name?,
@@ -139,6 +145,8 @@ pub(super) fn read_interface<'t>(
         suites: suites?,
         offload: offload?,
         routes: routes?,
+        lan: lan?,
+        kill_switch: kill_switch?,
         queues: queues?,
     })
 }
@@ -277,15 +285,6 @@ fn read_routes<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<Routes>
             );
             None
         }
-    }
-}
-
-/// A kill switch that is silently not there would be worse than none.
-fn refuse_kill_switch<'t>(source: &mut Source<'t>, value: Option<Value<'t>>) {
-    let Some(value) = value else { return };
-    if source.boolean(&value) == Some(true) {
-        let message = "the kill switch is not in this version";
-        source.fault(&value.span, Complaint::new(message, "write kill_switch = false"));
     }
 }
 

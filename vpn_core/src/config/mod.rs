@@ -10,6 +10,7 @@ mod edit;
 mod fault;
 mod interface;
 mod key;
+mod leaks;
 mod load;
 mod names;
 mod new_files;
@@ -30,6 +31,7 @@ pub use crate::{
 pub use edit::{EditError, PeerEdit, add_wireguard_key_file, edit_peer, read_file, replace_file};
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{DEFAULT_MTU, GatewayConfig, InterfaceConfig, Routes};
+pub use leaks::Lan;
 pub use load::PEERS_FOLDER;
 pub use names::{EndpointName, NameError, PeerName};
 pub use new_files::{NewFileError, NewFiles};

@@ -50,6 +50,19 @@ pub enum RuleSelector {
     NotMark(u32),
     /// `from all … suppress_prefixlength N`: results with a prefix of N bits or fewer are passed over.
     SuppressPrefixLength(u8),
+    /// `fwmark MARK`: our own encrypted datagrams.
+    Mark(u32),
+    /// `to NETWORK`.
+    To(IpNet),
+    /// `ipproto udp sport SOURCE dport DESTINATION`.
+    UdpPorts {
+        /// The port that it is sent from.
+        source: u16,
+        /// The port that it is sent to.
+        destination: u16,
+    },
+    /// `from all`.
+    All,
 }
 
 /// A policy routing rule, as `ip rule add` makes it.
@@ -61,18 +74,33 @@ pub struct PolicyRule {
     pub priority: u32,
     /// What the rule matches or passes over.
     pub selector: RuleSelector,
-    /// The table that it looks up.
-    pub table: u32,
+    /// The table that it looks up. Without one, what the rule matches is unreachable.
+    pub table: Option<u32>,
 }
 
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { priority, table, .. } = self;
+        write!(f, "{}: ", self.priority)?;
         match self.selector {
-            RuleSelector::NotMark(mark) => write!(f, "{priority}: not from all fwmark {mark} lookup {table}"),
-            RuleSelector::SuppressPrefixLength(bits) => {
-                write!(f, "{priority}: from all lookup {table} suppress_prefixlength {bits}")
+            RuleSelector::NotMark(mark) => write!(f, "not from all fwmark {mark}")?,
+            RuleSelector::Mark(mark) => write!(f, "from all fwmark {mark}")?,
+            RuleSelector::To(network) => write!(f, "from all to {network}")?,
+            RuleSelector::UdpPorts { source, destination } => {
+                write!(f, "from all ipproto udp sport {source} dport {destination}")?;
             }
+            RuleSelector::SuppressPrefixLength(_) | RuleSelector::All => f.write_str("from all")?,
+        }
+        match self.table {
+            Some(table) => write!(f, " lookup {table}")?,
+            None => f.write_str(" unreachable")?,
+        }
+        match self.selector {
+            RuleSelector::SuppressPrefixLength(bits) => write!(f, " suppress_prefixlength {bits}"),
+            RuleSelector::NotMark(_)
+            | RuleSelector::Mark(_)
+            | RuleSelector::To(_)
+            | RuleSelector::UdpPorts { .. }
+            | RuleSelector::All => Ok(()),
         }
     }
 }
@@ -94,6 +122,19 @@ pub struct DeviceRoute {
 impl fmt::Display for DeviceRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} dev {} table {}", self.destination, self.device, self.table)
+    }
+}
+
+/// An IPv4 routing table that holds nothing but `unreachable default`: what is looked up there is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RefusingTable {
+    /// The routing table.
+    pub table: u32,
+}
+
+impl fmt::Display for RefusingTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unreachable 0.0.0.0/0 table {}", self.table)
     }
 }
 
@@ -144,6 +185,8 @@ pub enum Change {
     PolicyRule(PolicyRule),
     /// A route to our device.
     Route(DeviceRoute),
+    /// A table that refuses.
+    RefusingTable(RefusingTable),
     /// A firewall mark and the routing tables that go with it were taken by this instance: nothing to undo, but other
     /// instances look for it.
     Mark {
@@ -167,6 +210,7 @@ impl fmt::Display for Change {
             }
             Self::PolicyRule(rule) => write!(f, "policy rule {rule}"),
             Self::Route(route) => write!(f, "route {route}"),
+            Self::RefusingTable(table) => write!(f, "route {table}"),
             Self::Mark { mark } => write!(f, "firewall mark {mark}"),
         }
     }

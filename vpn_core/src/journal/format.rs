@@ -91,6 +91,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, (usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::{Family, PolicyRule, RuleSelector};
 
     fn sample() -> (String, Change) {
         let change = Change::NftTable { family: "inet".into(), name: "vpn_vpn0".into() };
@@ -116,6 +117,48 @@ mod tests {
             let contents = parse(&text.as_bytes()[..cut]).unwrap();
             assert_eq!(contents.complete, text[..cut].rfind('\n').map_or(0, |end| end + 1));
         }
+    }
+
+    #[test]
+    fn rules_and_routes_of_earlier_versions_are_understood() {
+        let text = header(&SystemId::default())
+            + r#"{"made":{"id":0,"change":{"kind":"policy_rule","family":"v4","priority":31257,"selector":{"not_mark":52000},"table":52000}}}"#
+            + "\n"
+            + r#"{"made":{"id":1,"change":{"kind":"policy_rule","family":"v6","priority":31256,"selector":{"suppress_prefix_length":0},"table":254}}}"#
+            + "\n"
+            + r#"{"made":{"id":2,"change":{"kind":"route","destination":"0.0.0.0/0","device":"vpn0","table":52000}}}"#
+            + "\n";
+        let texts: Vec<String> = parse(text.as_bytes())
+            .unwrap()
+            .outstanding
+            .iter()
+            .map(|(_, change)| change.to_string())
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "policy rule 31257: not from all fwmark 52000 lookup 52000",
+                "policy rule 31256: from all lookup 254 suppress_prefixlength 0",
+                "route 0.0.0.0/0 dev vpn0 table 52000"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_kind_of_rule_is_read_as_it_was_written() {
+        let rule = |selector, table| {
+            Change::PolicyRule(PolicyRule { family: Family::V4, priority: 7, selector, table })
+        };
+        let network = "10.0.0.0/8".parse().unwrap();
+        let changes = [
+            rule(RuleSelector::Mark(1), None),
+            rule(RuleSelector::To(network), Some(254)),
+            rule(RuleSelector::UdpPorts { source: 68, destination: 67 }, Some(254)),
+            rule(RuleSelector::All, None),
+        ];
+        let text: String = changes.iter().map(|change| made(EntryId(0), change)).collect();
+        let contents = parse((header(&SystemId::default()) + &text).as_bytes()).unwrap();
+        assert_eq!(contents.outstanding.into_iter().map(|(_, change)| change).collect::<Vec<_>>(), changes);
     }
 
     #[test]

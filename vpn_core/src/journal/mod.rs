@@ -33,7 +33,9 @@ pub mod sysctl;
 #[cfg(target_os = "linux")]
 mod undo;
 
-pub use change::{Change, DeviceRoute, Family, MAIN_TABLE, PolicyRule, RuleSelector, SysctlValue};
+pub use change::{
+    Change, DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector, SysctlValue,
+};
 pub use command::{CommandError, IPTABLES_WAIT, installed, run};
 pub use error::JournalError;
 pub use format::{EntryId, SystemId};

@@ -11,20 +11,22 @@ use rtnetlink::{
         NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
     },
     packet_route::{
-        AddressFamily, RouteNetlinkMessage,
+        AddressFamily, IpProtocol, RouteNetlinkMessage,
         link::{LinkAttribute, LinkMessage},
         route::{
             RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
         },
-        rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
+        rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange},
     },
     sys::{Socket, protocols::NETLINK_ROUTE},
 };
 
-use super::{DeviceRoute, Family, PolicyRule, RuleSelector};
+use super::{DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector};
 
 /// Netlink messages start at multiples of this many bytes.
 const ALIGNMENT: usize = 4;
+/// The metric of a route that comes after all others of its table.
+const LAST_METRIC: u32 = u32::MAX;
 
 /// A socket for routing requests in the calling thread's network namespace.
 #[derive(Debug)]
@@ -170,8 +172,10 @@ impl Netlink {
     /// # Errors
     /// The kernel's answer; `EEXIST` where the same rule exists.
     pub fn add_rule(&mut self, rule: &PolicyRule) -> io::Result<()> {
-        let message = RouteNetlinkMessage::NewRule(rule_message(rule));
-        self.request(message, NLM_F_CREATE | NLM_F_EXCL).map(drop)
+        let mut message = rule_message(rule);
+        // systemd-networkd removes rules that it does not know, unless they are the kernel's.
+        message.attributes.push(RuleAttribute::Protocol(RouteProtocol::Kernel));
+        self.request(RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL).map(drop)
     }
 
     /// Removes a policy rule; that it is not there is no error.
@@ -203,8 +207,28 @@ impl Netlink {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let message = RouteNetlinkMessage::DelRoute(route_message(route, index));
-        tolerate(self.request(message, 0), &[libc::ESRCH, libc::ENODEV, libc::EAFNOSUPPORT, libc::EOPNOTSUPP])
+        let mut message = route_message(route, index);
+        message.header.scope = RouteScope::NoWhere; // any: earlier versions made them with another
+        let gone = [libc::ESRCH, libc::ENODEV, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
+        tolerate(self.request(RouteNetlinkMessage::DelRoute(message), 0), &gone)
+    }
+
+    /// Adds the one route of a table that refuses.
+    ///
+    /// # Errors
+    /// The kernel's answer; `EEXIST` where it is there.
+    pub fn add_refusal(&mut self, refusal: RefusingTable) -> io::Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(refusal_message(refusal));
+        self.request(message, NLM_F_CREATE | NLM_F_EXCL).map(drop)
+    }
+
+    /// Removes the one route of a table that refuses; that it is not there is no error.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn remove_refusal(&mut self, refusal: RefusingTable) -> io::Result<()> {
+        let message = RouteNetlinkMessage::DelRoute(refusal_message(refusal));
+        tolerate(self.request(message, 0), &[libc::ESRCH, libc::EAFNOSUPPORT, libc::EOPNOTSUPP])
     }
 
     fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
@@ -253,41 +277,76 @@ pub fn address_family(family: Family) -> AddressFamily {
 fn rule_message(rule: &PolicyRule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = address_family(rule.family);
-    message.header.action = RuleAction::ToTable;
     message.attributes.push(RuleAttribute::Priority(rule.priority));
-    message.attributes.push(RuleAttribute::Table(rule.table));
+    match rule.table {
+        Some(table) => {
+            message.header.action = RuleAction::ToTable;
+            message.attributes.push(RuleAttribute::Table(table));
+        }
+        None => message.header.action = RuleAction::Unreachable,
+    }
     match rule.selector {
         RuleSelector::NotMark(mark) => {
             message.header.flags = RuleFlags::Invert;
             message.attributes.push(RuleAttribute::FwMark(mark));
             message.attributes.push(RuleAttribute::FwMask(u32::MAX));
         }
+        RuleSelector::Mark(mark) => {
+            message.attributes.push(RuleAttribute::FwMark(mark));
+            message.attributes.push(RuleAttribute::FwMask(u32::MAX));
+        }
         RuleSelector::SuppressPrefixLength(bits) => {
             message.attributes.push(RuleAttribute::SuppressPrefixLen(u32::from(bits)));
         }
+        RuleSelector::To(network) => {
+            message.header.dst_len = network.prefix_len();
+            message.attributes.push(RuleAttribute::Destination(network.network()));
+        }
+        RuleSelector::UdpPorts { source, destination } => {
+            let port = |port| RulePortRange { start: port, end: port };
+            message.attributes.push(RuleAttribute::IpProtocol(IpProtocol::Udp));
+            message.attributes.push(RuleAttribute::SourcePortRange(port(source)));
+            message.attributes.push(RuleAttribute::DestinationPortRange(port(destination)));
+        }
+        RuleSelector::All => {}
     }
     message
 }
 
 fn route_message(route: &DeviceRoute, index: u32) -> RouteMessage {
-    let mut message = RouteMessage::default();
+    let mut message = empty_route(Family::of(&route.destination), route.table);
     let destination = match route.destination.network() {
         IpAddr::V4(address) => RouteAddress::Inet(address),
         IpAddr::V6(address) => RouteAddress::Inet6(address),
     };
-    message.header.address_family = address_family(Family::of(&route.destination));
     message.header.destination_prefix_length = route.destination.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_UNSPEC; // the attribute has room for the number
-    message.header.protocol = RouteProtocol::Static;
     message.header.scope = match route.destination {
-        IpNet::V4(_) => RouteScope::Link, // no gateway
-        IpNet::V6(_) => RouteScope::Universe,
+        IpNet::V4(_) if route.table == MAIN_TABLE => RouteScope::Link, // no gateway, as `ip` says it
+        // When somebody adds a route with a gateway, the kernel looks for the link that the gateway is on. By this scope it
+        // passes our tables over.
+        IpNet::V4(_) | IpNet::V6(_) => RouteScope::Universe,
     };
     message.header.kind = RouteType::Unicast;
     if route.destination.prefix_len() != 0 {
         message.attributes.push(RouteAttribute::Destination(destination));
     }
-    message.attributes.push(RouteAttribute::Table(route.table));
     message.attributes.push(RouteAttribute::Oif(index));
+    message
+}
+
+fn refusal_message(refusal: RefusingTable) -> RouteMessage {
+    let mut message = empty_route(Family::V4, refusal.table);
+    message.header.kind = RouteType::Unreachable;
+    message.header.scope = RouteScope::Universe; // see above
+    message.attributes.push(RouteAttribute::Priority(LAST_METRIC));
+    message
+}
+
+fn empty_route(family: Family, table: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = address_family(family);
+    message.header.table = RouteHeader::RT_TABLE_UNSPEC; // the attribute has room for the number
+    message.header.protocol = RouteProtocol::Static;
+    message.attributes.push(RouteAttribute::Table(table));
     message
 }

@@ -35,6 +35,9 @@ pub(super) fn undo(change: &Change) -> Result<(), JournalError> {
         Change::Route(route) => {
             Netlink::open().and_then(|mut netlink| netlink.remove_route(route)).map_err(JournalError::Netlink)
         }
+        Change::RefusingTable(table) => Netlink::open()
+            .and_then(|mut netlink| netlink.remove_refusal(*table))
+            .map_err(JournalError::Netlink),
     }
 }
 

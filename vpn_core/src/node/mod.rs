@@ -6,6 +6,7 @@
 
 mod doctor;
 mod expiry;
+mod hold;
 mod network;
 mod peers;
 mod report;

@@ -63,7 +63,7 @@ impl<'a> Running<'a> {
         options: &NodeOptions,
         load: &'a dyn Fn() -> Result<Config, ConfigError>,
     ) -> Result<(Self, Notices), NodeError> {
-        let (mut system, queues) = once_free(|| System::start(&config, options)).await?;
+        let (mut system, queues) = once_free(|| System::start(&config, role, options)).await?;
         let mut addresses = Addresses::default();
         addresses.resolve(endpoint_names(&config)).await;
         let peers = admitted(&config, &addresses);
@@ -123,6 +123,7 @@ impl<'a> Running<'a> {
             never = self.resolve_unresolved() => match never {},
             never = self.follow_interface() => match never {},
             never = self.follow_network() => match never {},
+            never = self.hold() => match never {},
         }
     }
 
@@ -470,6 +471,8 @@ fn restart_needed(old: &Config, new: &Config) -> Result<(), String> {
         ("queues", a.queues != b.queues),
         ("offload", a.offload != b.offload),
         ("routes", a.routes != b.routes),
+        ("lan", a.lan != b.lan),
+        ("kill_switch", a.kill_switch != b.kill_switch),
         ("network_key", !same_secret(&a.network_key, &b.network_key)),
         ("wireguard_key", !same_wireguard_key),
         ("[gateway]", !same_gateway),

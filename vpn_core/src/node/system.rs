@@ -2,12 +2,15 @@
 
 use super::{NodeError, NodeOptions};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Role},
     engine::{OffloadSet, Queue},
     gateway::{Gateway, GatewayConfig},
     journal::{InterfaceName, Journal},
     local_tun::{Tun, TunConfig},
-    routes::{InterfaceSetup, RoutePlan, RouteRequest, Routes, RoutingMark, plan, reserve_mark},
+    routes::{
+        DefaultRoute, InterfaceSetup, Lan, RouteError, RoutePlan, RouteRequest, Routes, RoutingMark,
+        on_link_networks, plan, reserve_mark, tunnel_networks,
+    },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
 use ipnet::IpNet;
@@ -25,11 +28,25 @@ pub(super) struct System {
     setup: InterfaceSetup,
     /// `None` where the routing table is left alone.
     routes: Option<Routes>,
+    /// Of a client.
+    lan: Option<config::Lan>,
+    wanted: Wanted,
+}
+
+/// What the routes are for.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    allowed_ips: Vec<IpNet>,
+    endpoints: Vec<IpAddr>,
 }
 
 impl System {
     /// Takes the journal, which undoes what a crash left behind, and makes device and sockets.
-    pub(super) fn start(config: &Config, options: &NodeOptions) -> Result<(Self, Vec<Queue>), NodeError> {
+    pub(super) fn start(
+        config: &Config,
+        role: Role,
+        options: &NodeOptions,
+    ) -> Result<(Self, Vec<Queue>), NodeError> {
         let interface = &config.interface;
         let mut journal = Journal::open(&options.state_folder, &interface.name)?;
         let mark = reserve_mark(&mut journal)?;
@@ -51,6 +68,11 @@ impl System {
                 addresses: interface.addresses.clone(),
             },
             routes: None,
+            lan: match role {
+                Role::Client => Some(interface.lan),
+                Role::Server => None,
+            },
+            wanted: Wanted::default(),
         };
         match system.make(config, offload) {
             Ok(queues) => Ok((system, queues)),
@@ -107,20 +129,55 @@ impl System {
 
     /// Routes what the peers may use, around the addresses at which they are reached.
     pub(super) fn route(&mut self, allowed_ips: &[IpNet], endpoints: &[IpAddr]) -> Result<(), NodeError> {
+        let wanted = Wanted { allowed_ips: allowed_ips.to_vec(), endpoints: endpoints.to_vec() };
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        self.refresh_networks().inspect_err(|_| self.wanted = before)
+    }
+
+    /// Brings the routes up to date with the networks that this host is on. Does nothing where these are the same.
+    pub(super) fn refresh_networks(&mut self) -> Result<(), NodeError> {
+        let lan = self.local_networks()?;
         let Some(routes) = &mut self.routes else { return Ok(()) };
-        let interface = self.journal.interface().clone();
         let wanted = plan(&RouteRequest {
-            interface: &interface,
+            interface: self.journal.interface(),
             addresses: &self.addresses,
-            allowed_ips,
-            endpoints,
+            allowed_ips: &self.wanted.allowed_ips,
+            endpoints: &self.wanted.endpoints,
             listen_port: self.listen_port,
             mark: self.mark,
+            default_route: lan.as_ref().map_or(DefaultRoute::Ordinary, DefaultRoute::Full),
         })?;
-        if *routes.plan() != wanted {
-            routes.replace(&wanted, &mut self.journal)?;
+        Ok(routes.replace(&wanted, &mut self.journal)?)
+    }
+
+    /// What a client reaches beside the tunnel.
+    fn local_networks(&self) -> Result<Option<Lan>, NodeError> {
+        Ok(match self.lan {
+            None => None,
+            Some(config::Lan::Deny) => Some(Lan::Deny),
+            Some(config::Lan::Allow) => {
+                let tunnel = tunnel_networks(&self.addresses, &self.wanted.allowed_ips);
+                Some(Lan::allow(&on_link_networks(&self.setup.name)?, &tunnel))
+            }
+        })
+    }
+
+    /// Puts back what somebody else has removed of the rules and routes.
+    pub(super) fn restore_routes(&self) -> Result<(), NodeError> {
+        self.routes.as_ref().map_or(Ok(()), |routes| Ok(routes.restore()?))
+    }
+
+    /// Puts back the nftables tables.
+    pub(super) fn restore_tables(&self) -> Result<(), NodeError> {
+        if let Some(routes) = &self.routes {
+            routes.restore_tables().map_err(RouteError::from)?;
         }
         Ok(())
+    }
+
+    /// The names of the nftables tables in force.
+    pub(super) fn table_names(&self) -> Vec<String> {
+        self.routes.iter().flat_map(Routes::table_names).collect()
     }
 
     /// The tunnel interface.
@@ -131,10 +188,7 @@ impl System {
     /// Puts back what the tunnel interface lost while it was down: IPv6 addresses and all routes.
     pub(super) fn restore(&self) -> Result<(), NodeError> {
         self.setup.apply()?;
-        if let Some(routes) = &self.routes {
-            routes.restore()?;
-        }
-        Ok(())
+        self.restore_routes()
     }
 
     /// Whether datagrams to `endpoint` would go into the tunnel by the routes in force.

@@ -1,15 +1,20 @@
 //! Applying and replacing a plan.
 
+use core::fmt;
+use std::io;
+
 use tracing::{info, warn};
 
-use super::{RouteError, RoutePlan, interface::ipv6_is_on, plan::marks_table};
+use super::{RouteError, RoutePlan, interface::ipv6_is_on, marks::marks_table};
 use crate::journal::{
-    Change, DeviceRoute, EntryId, Family, Journal, JournalError, installed,
+    Change, CommandError, DeviceRoute, EntryId, Family, Journal, JournalError, installed,
     netlink::{Netlink, table_of_route},
     run, sysctl,
 };
 
 const SOURCE_VALID_MARK: &str = "net/ipv4/conf/all/src_valid_mark";
+/// There on every host that knows IPv6 at all.
+const IPV6: &str = "net/ipv6/conf/all/disable_ipv6";
 
 /// The routes in force, and their journal entries.
 #[derive(Debug)]
@@ -42,6 +47,9 @@ impl Routes {
     /// [`RouteError`]; the additions are undone, and the old plan stays in force.
     pub fn replace(&mut self, plan: &RoutePlan, journal: &mut Journal) -> Result<(), RouteError> {
         let plan = &fit_to_host(plan);
+        if *plan == self.plan {
+            return Ok(());
+        }
         let kept = self.made.len();
         if let Err(error) = self.add(plan, journal) {
             let ids: Vec<EntryId> = self.made.drain(kept..).map(|(id, _)| id).collect();
@@ -61,24 +69,37 @@ impl Routes {
         Ok(())
     }
 
-    /// Adds the routes again that vanished when the interface was set down. They are in the journal already.
+    /// Adds routes and rules again that vanished: when the interface was set down, or because somebody else removed
+    /// them. What is there is not touched. They are in the journal already.
     ///
     /// # Errors
-    /// [`RouteError`]; the routes after the one that failed are missing.
+    /// [`RouteError`]; what comes after the one that failed is missing.
     pub fn restore(&self) -> Result<(), RouteError> {
         let name = self.plan.interface.as_str();
         let mut netlink = Netlink::open()
             .map_err(|source| RouteError::kernel("open a netlink socket".into(), name, source))?;
-        self.made.iter().try_for_each(|(_, change)| match change {
-            Change::Route(route) => add_route(&mut netlink, route),
-            // These do not depend on the interface being up.
-            Change::PolicyRule(_)
-            | Change::Sysctl { .. }
-            | Change::NftTable { .. }
-            | Change::IptablesRule { .. }
-            | Change::IptablesChain { .. }
-            | Change::Mark { .. } => Ok(()),
+        // Rules first: without a route they refuse, without a rule nobody asks for the routes.
+        self.made.iter().try_for_each(|(_, change)| add_rule(&mut netlink, name, change))?;
+        self.made.iter().try_for_each(|(_, change)| {
+            let Change::Route(route) = change else { return Ok(()) };
+            unless_there(netlink.add_route(route), &format_args!("add the route {route}"), name)
         })
+    }
+
+    /// Puts the nftables tables back, as they were made.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn restore_tables(&self) -> Result<(), CommandError> {
+        if !installed("nft") {
+            return Ok(());
+        }
+        tables(&self.plan).try_for_each(|(_, text)| run("nft", &["-f", "-"], Some(text)).map(drop))
+    }
+
+    /// The names of the nftables tables in force.
+    pub fn table_names(&self) -> Vec<String> {
+        tables(&self.plan).map(|_| marks_table(&self.plan.interface)).collect()
     }
 
     /// Removes all routes and rules.
@@ -106,32 +127,22 @@ impl Routes {
         }
         let ids = journal.record_all(new.iter().cloned())?;
         self.made.extend(ids.into_iter().zip(new.iter().cloned()));
-        // The same table with other contents is no new change, but a new batch.
-        let text = plan.marks.as_ref().filter(|text| self.plan.marks.as_ref() != Some(*text));
-        if let Some(text) = text.filter(|_| installed("nft")) {
-            run("nft", &["-f", "-"], Some(text))?;
+        if installed("nft") {
+            // The same table with other contents is no new change, but a new batch.
+            let known: Vec<_> = tables(&self.plan).collect();
+            for (_, text) in tables(plan).filter(|table| !known.contains(table)) {
+                run("nft", &["-f", "-"], Some(text))?;
+            }
         }
         let name = plan.interface.as_str();
         let mut netlink = Netlink::open()
             .map_err(|source| RouteError::kernel("open a netlink socket".into(), name, source))?;
         for change in &new {
-            match change {
-                Change::Route(route) => add_route(&mut netlink, route)?,
-                Change::PolicyRule(rule) => match netlink.add_rule(rule) {
-                    // The same rule, left by somebody who had this mark: priorities are not shared.
-                    Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-                    result => result.map_err(|source| {
-                        RouteError::kernel(format!("add the policy rule {rule}"), name, source)
-                    })?,
-                },
-                Change::Sysctl { .. }
-                | Change::NftTable { .. }
-                | Change::IptablesRule { .. }
-                | Change::IptablesChain { .. }
-                | Change::Mark { .. } => {}
+            if let Change::Route(route) = change {
+                add_route(&mut netlink, route)?;
             }
         }
-        Ok(())
+        new.iter().try_for_each(|change| add_rule(&mut netlink, name, change))
     }
 
     fn has(&self, change: &Change) -> bool {
@@ -147,25 +158,75 @@ fn changes(plan: &RoutePlan) -> Vec<Change> {
         let set = crate::journal::SysctlValue { key: SOURCE_VALID_MARK.into(), value: "1".into() };
         changes.push(Change::Sysctl { set, previous: String::new(), dependents: Vec::new() });
     }
-    if plan.marks.is_some() {
-        changes.push(Change::NftTable { family: "inet".into(), name: marks_table(&plan.interface) });
-    }
+    let table = |family: &str| Change::NftTable { family: family.into(), name: marks_table(&plan.interface) };
+    changes.extend(tables(plan).map(|(family, _)| table(family)));
     changes.extend(plan.routes.iter().cloned().map(Change::Route));
+    changes.extend(plan.refusal.iter().copied().map(Change::RefusingTable));
     changes.extend(plan.rules.iter().copied().map(Change::PolicyRule));
     changes
 }
 
+/// The nftables tables of a plan: family and batch.
+fn tables(plan: &RoutePlan) -> impl Iterator<Item = (&'static str, &str)> {
+    let marks = plan.marks.as_deref().map(|text| ("inet", text));
+    let neighbours = plan.neighbours.as_deref().map(|text| ("arp", text));
+    marks.into_iter().chain(neighbours)
+}
+
 fn fit_to_host(plan: &RoutePlan) -> RoutePlan {
-    let has_ipv6 = plan.routes.iter().any(|route| Family::of(&route.destination) == Family::V6);
-    if !has_ipv6 || ipv6_is_on(&plan.interface) {
-        return plan.clone();
+    let mut plan = plan.clone();
+    if plan.has_ipv6_routes() && !ipv6_is_on(&plan.interface) {
+        if plan.is_full {
+            warn!(interface = %plan.interface, "IPv6 is disabled on the tunnel interface: IPv6 is unreachable");
+        } else {
+            warn!(
+                interface = %plan.interface,
+                "IPv6 is disabled on the tunnel interface: IPv6 routes are left out, and IPv6 traffic, \
+                 if this host has any, does not take the tunnel"
+            );
+        }
+        plan.remove_ipv6_routes();
     }
-    warn!(
-        interface = %plan.interface,
-        "IPv6 is disabled on the tunnel interface: IPv6 routes are left out, and IPv6 traffic, \
-         if this host has any, does not take the tunnel"
-    );
-    plan.without_ipv6()
+    if sysctl::read(IPV6).is_err() {
+        plan.remove_ipv6_rules();
+    }
+    // Not every kernel has nftables for ARP, and few hosts need it.
+    plan.neighbours = plan.neighbours.filter(|text| {
+        !strict_filters().is_empty()
+            && installed("nft")
+            && run("nft", &["--check", "-f", "-"], Some(text)).is_ok()
+    });
+    plan
+}
+
+/// Adds a rule, or the route of a table that refuses. Nothing else.
+fn add_rule(netlink: &mut Netlink, interface: &str, change: &Change) -> Result<(), RouteError> {
+    match change {
+        // One that is there was left by somebody who had this mark: priorities and tables are not shared.
+        Change::PolicyRule(rule) => {
+            unless_there(netlink.add_rule(rule), &format_args!("add the policy rule {rule}"), interface)
+        }
+        Change::RefusingTable(table) => {
+            unless_there(netlink.add_refusal(*table), &format_args!("add the route {table}"), interface)
+        }
+        Change::Route(_)
+        | Change::Sysctl { .. }
+        | Change::NftTable { .. }
+        | Change::IptablesRule { .. }
+        | Change::IptablesChain { .. }
+        | Change::Mark { .. } => Ok(()),
+    }
+}
+
+fn unless_there(
+    result: io::Result<()>,
+    action: &fmt::Arguments<'_>,
+    interface: &str,
+) -> Result<(), RouteError> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        result => result.map_err(|source| RouteError::kernel(action.to_string(), interface, source)),
+    }
 }
 
 fn add_route(netlink: &mut Netlink, route: &DeviceRoute) -> Result<(), RouteError> {
@@ -202,11 +263,14 @@ fn is_ours(netlink: &mut Netlink, route: &DeviceRoute) -> bool {
     })
 }
 
+/// The sysctls that ask for a strict reverse path filter.
+fn strict_filters() -> Vec<String> {
+    let is_strict = |key: &String| sysctl::read(key).is_ok_and(|value| value == "1");
+    sysctl::each("net/ipv4/conf", "rp_filter").into_iter().filter(is_strict).collect()
+}
+
 fn warn_about_strict_filters() {
-    let strict: Vec<String> = sysctl::each("net/ipv4/conf", "rp_filter")
-        .into_iter()
-        .filter(|key| sysctl::read(key).is_ok_and(|value| value == "1"))
-        .collect();
+    let strict = strict_filters();
     if !strict.is_empty() {
         warn!(
             sysctls = strict.join(", "),

@@ -15,7 +15,7 @@ const RANGES: u32 = 64;
 /// The first mark's rules have the priorities from here on; each later mark's stand before those of the earlier.
 /// All before main (32766), and leaving the lower half to the administrator, whose rules so come first.
 const FIRST_PRIORITY: u32 = 31_000;
-/// Room for two rules per prefix length.
+/// Room for two rules per prefix length, 258, and for the places of a full tunnel's rules after them.
 const PRIORITIES: u32 = 300;
 
 /// The mark (`SO_MARK`) of an instance's own UDP sockets. Set it on them before routes are applied.
@@ -40,6 +40,21 @@ impl RoutingMark {
     pub(super) fn priority(self, bits: u8) -> u32 {
         let range = (self.0 - FIRST) / RANGE;
         FIRST_PRIORITY - PRIORITIES * range + 2 * (128 - u32::from(bits.min(128)))
+    }
+
+    /// The table of a full tunnel.
+    pub(super) fn full_tunnel_table(self) -> u32 {
+        self.table(0)
+    }
+
+    /// The table of a full tunnel that refuses. Behind those of the prefix lengths.
+    pub(super) fn refusing_table(self) -> u32 {
+        self.table(128) + 1
+    }
+
+    /// The priority of the first of a full tunnel's rules; the rest follows at once.
+    pub(super) fn full_tunnel_priority(self) -> u32 {
+        self.priority(0) + 2
     }
 
     fn candidates() -> impl Iterator<Item = Self> {
@@ -97,13 +112,16 @@ mod tests {
                 tables.push(mark.table(bits));
                 priorities.extend([mark.priority(bits), mark.priority(bits) + 1]);
             }
+            tables.push(mark.refusing_table());
+            priorities.extend((0..6).map(|place| mark.full_tunnel_priority() + place));
         }
         let count = tables.len();
         tables.sort_unstable();
         tables.dedup();
         priorities.sort_unstable();
         priorities.dedup();
-        assert_eq!((tables.len(), priorities.len()), (count, 2 * count));
+        let instances = RoutingMark::candidates().count();
+        assert_eq!((tables.len(), priorities.len()), (count, 2 * (count - instances) + 6 * instances));
         assert!(priorities[0] > 0 && *priorities.last().unwrap() < 32_766);
     }
 }

@@ -15,6 +15,9 @@
 //! falls through to main, whether its endpoint is on-link, behind a gateway, IPv4 or IPv6, and wherever it roams.
 //! Nothing pins the endpoint's address, so a changed uplink needs no attention.
 //!
+//! **A client's default route** is more than a long prefix among others: nothing may leave beside it. What the rules are
+//! then, and why, says `full.rs`; what of the local network stays reachable, `lan.rs`.
+//!
 //! **Strict reverse path filtering** (`rp_filter = 1`) looks up the way back to an arriving datagram's source, finds the
 //! tunnel, and drops it. A small nftables table saves the mark into the connection and restores it on what belongs to
 //! that connection (ICMP errors too), and `src_valid_mark = 1` makes the filter look at the mark.
@@ -26,10 +29,19 @@
 
 #[cfg(target_os = "linux")]
 mod apply;
+mod full;
+#[cfg(target_os = "linux")]
+mod guard;
 #[cfg(target_os = "linux")]
 mod interface;
+mod lan;
 mod mark;
+mod marks;
+#[cfg(target_os = "linux")]
+mod on_link;
 mod plan;
+#[cfg(target_os = "linux")]
+mod tables;
 #[cfg(target_os = "linux")]
 mod watch;
 
@@ -42,11 +54,18 @@ use crate::journal::{CommandError, JournalError};
 #[cfg(target_os = "linux")]
 pub use apply::Routes;
 #[cfg(target_os = "linux")]
+pub use guard::watch_routing;
+#[cfg(target_os = "linux")]
 pub use interface::{InterfaceSetup, shape_interface};
+pub use lan::Lan;
 pub use mark::RoutingMark;
 #[cfg(target_os = "linux")]
 pub use mark::reserve_mark;
-pub use plan::{RoutePlan, RouteRequest, plan};
+#[cfg(target_os = "linux")]
+pub use on_link::on_link_networks;
+pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, tunnel_networks};
+#[cfg(target_os = "linux")]
+pub use tables::watch_tables;
 #[cfg(target_os = "linux")]
 pub use watch::{Link, watch_link};
 

@@ -1,12 +1,16 @@
 //! Which routes and rules the peers' allowed IPs need. Pure.
 
-use core::fmt::Write as _;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{RouteError, RoutingMark};
-use crate::journal::{DeviceRoute, Family, InterfaceName, MAIN_TABLE, PolicyRule, RuleSelector};
+use super::{
+    Lan, RouteError, RoutingMark, full,
+    marks::{marks_text, neighbours_text},
+};
+use crate::journal::{
+    DeviceRoute, Family, InterfaceName, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector,
+};
 
 /// What a plan is made from.
 #[derive(Clone, Debug)]
@@ -23,6 +27,17 @@ pub struct RouteRequest<'a> {
     pub listen_port: Option<u16>,
     /// The mark of our UDP sockets.
     pub mark: RoutingMark,
+    /// What a default route among the allowed IPs means.
+    pub default_route: DefaultRoute<'a>,
+}
+
+/// What a default route among the allowed IPs means.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultRoute<'a> {
+    /// One route among others: what main routes by a longer prefix goes there. A gateway's.
+    Ordinary,
+    /// Everything takes the tunnel, but for what is said here. A client's.
+    Full(&'a Lan),
 }
 
 /// Routes, rules and what they need, in the order in which they are applied.
@@ -31,8 +46,13 @@ pub struct RoutePlan {
     pub(super) interface: InterfaceName,
     pub(super) routes: Vec<DeviceRoute>,
     pub(super) rules: Vec<PolicyRule>,
+    pub(super) refusal: Option<RefusingTable>,
     /// The nftables batch that keeps the mark on answers.
     pub(super) marks: Option<String>,
+    /// The nftables batch that lets neighbours find us, where a strict reverse path filter would not.
+    pub(super) neighbours: Option<String>,
+    /// Whether the rules refuse what the tunnel does not carry: they are then for both families, whatever is routed.
+    pub(super) is_full: bool,
     connected: Vec<IpNet>,
 }
 
@@ -43,7 +63,10 @@ impl RoutePlan {
             interface: interface.clone(),
             routes: Vec::new(),
             rules: Vec::new(),
+            refusal: None,
             marks: None,
+            neighbours: None,
+            is_full: false,
             connected: Vec::new(),
         }
     }
@@ -78,16 +101,27 @@ impl RoutePlan {
         self.rules.iter().any(|rule| rule.family == Family::V4)
     }
 
-    /// The plan for a host without IPv6.
     #[cfg(target_os = "linux")]
-    pub(super) fn without_ipv6(&self) -> Self {
-        let mut plan = self.clone();
-        plan.routes.retain(|route| Family::of(&route.destination) == Family::V4);
-        plan.rules.retain(|rule| rule.family == Family::V4);
-        if plan.rules.is_empty() {
-            plan.marks = None;
+    pub(super) fn has_ipv6_routes(&self) -> bool {
+        self.routes.iter().any(|route| Family::of(&route.destination) == Family::V6)
+    }
+
+    /// Leaves out the IPv6 routes, for an interface that cannot have them, and rules that would be for these only.
+    #[cfg(target_os = "linux")]
+    pub(super) fn remove_ipv6_routes(&mut self) {
+        self.routes.retain(|route| Family::of(&route.destination) == Family::V4);
+        if !self.is_full {
+            self.remove_ipv6_rules();
         }
-        plan
+    }
+
+    /// Leaves out the IPv6 rules.
+    #[cfg(target_os = "linux")]
+    pub(super) fn remove_ipv6_rules(&mut self) {
+        self.rules.retain(|rule| rule.family == Family::V4);
+        if self.rules.is_empty() {
+            self.marks = None;
+        }
     }
 }
 
@@ -103,24 +137,68 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
         }
     }
     let prefixes: BTreeSet<IpNet> = request.allowed_ips.iter().map(IpNet::trunc).collect();
+    if let DefaultRoute::Full(lan) = request.default_route
+        && full::holds_default_route(&prefixes)
+    {
+        return Ok(full_plan(request, &prefixes, connected, lan));
+    }
     let (by_policy, ordinary): (Vec<IpNet>, Vec<IpNet>) = prefixes
         .into_iter()
         .filter(|prefix| !connected.iter().any(|network| network.contains(prefix)))
         .partition(|prefix| {
             prefix.prefix_len() == 0 || request.endpoints.iter().any(|endpoint| prefix.contains(endpoint))
         });
-    let route =
-        |destination: IpNet, table| DeviceRoute { destination, device: request.interface.to_string(), table };
-    let mut routes: Vec<DeviceRoute> = ordinary.into_iter().map(|prefix| route(prefix, MAIN_TABLE)).collect();
-    routes.extend(by_policy.iter().map(|prefix| route(*prefix, request.mark.table(prefix.prefix_len()))));
-    let marks = (!by_policy.is_empty()).then(|| marks_text(request, &by_policy));
+    let mut routes: Vec<DeviceRoute> =
+        ordinary.into_iter().map(|prefix| route(request, prefix, MAIN_TABLE)).collect();
+    let table = |prefix: &IpNet| request.mark.table(prefix.prefix_len());
+    routes.extend(by_policy.iter().map(|prefix| route(request, *prefix, table(prefix))));
+    // With a default route our tunnel address is a client's address. A gateway without one may well be asked for its own
+    // from its other networks.
+    let guarded: Vec<Family> =
+        by_policy.iter().filter(|prefix| prefix.prefix_len() == 0).map(Family::of).collect();
+    let marks = (!by_policy.is_empty()).then(|| marks_text(request, &guarded));
     Ok(RoutePlan {
         interface: request.interface.clone(),
         routes,
         rules: rules(request.mark, &by_policy),
+        refusal: None,
         marks,
+        neighbours: None,
+        is_full: false,
         connected,
     })
+}
+
+/// The networks that belong to the tunnel, whatever the local network claims: those of our addresses, and allowed IPs
+/// that are more than a part of the default route.
+pub fn tunnel_networks(addresses: &[IpNet], allowed_ips: &[IpNet]) -> Vec<IpNet> {
+    let connected: Vec<IpNet> = addresses.iter().map(IpNet::trunc).collect();
+    let prefixes: BTreeSet<IpNet> = allowed_ips.iter().map(IpNet::trunc).collect();
+    full::networks(&prefixes, &connected).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn full_plan(
+    request: &RouteRequest<'_>,
+    prefixes: &BTreeSet<IpNet>,
+    connected: Vec<IpNet>,
+    lan: &Lan,
+) -> RoutePlan {
+    let table = request.mark.full_tunnel_table();
+    let destinations = full::destinations(prefixes, &connected);
+    RoutePlan {
+        interface: request.interface.clone(),
+        routes: destinations.into_iter().map(|destination| route(request, destination, table)).collect(),
+        rules: full::rules(request.mark, lan),
+        refusal: Some(full::refusal(request.mark)),
+        marks: Some(marks_text(request, &[Family::V4, Family::V6])),
+        neighbours: Some(neighbours_text(request)),
+        is_full: true,
+        connected,
+    }
+}
+
+fn route(request: &RouteRequest<'_>, destination: IpNet, table: u32) -> DeviceRoute {
+    DeviceRoute { destination, device: request.interface.to_string(), table }
 }
 
 /// Two rules for each family and prefix length, main's first: were ours there first, for a moment everything longer
@@ -135,60 +213,18 @@ fn rules(mark: RoutingMark, by_policy: &[IpNet]) -> Vec<PolicyRule> {
             let priority = mark.priority(bits);
             let suppress = RuleSelector::SuppressPrefixLength(bits);
             [
-                PolicyRule { family, priority, selector: suppress, table: MAIN_TABLE },
+                PolicyRule { family, priority, selector: suppress, table: Some(MAIN_TABLE) },
                 PolicyRule {
                     family,
                     priority: priority + 1,
                     selector: RuleSelector::NotMark(mark.value()),
-                    table: mark.table(bits),
+                    table: Some(mark.table(bits)),
                 },
             ]
         })
         .collect();
     rules.sort_by_key(|rule| (rule.family, rule.priority));
     rules
-}
-
-/// The name of the nftables table, in family `inet`. Not another interface's gateway table: there `_` is doubled.
-pub(super) fn marks_table(interface: &InterfaceName) -> String {
-    format!("vpn_{}_marks", interface.to_identifier())
-}
-
-fn marks_text(request: &RouteRequest<'_>, by_policy: &[IpNet]) -> String {
-    let table = marks_table(request.interface);
-    let tunnel = request.interface;
-    let mark = request.mark.value();
-    let mut text = format!("add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n");
-    // With a default route our tunnel address is a client's address; on other interfaces nobody may probe for it
-    // (CVE-2019-14899). A gateway without a default route may well be asked from its other networks.
-    let guarded = request.addresses.iter().filter(|address| {
-        by_policy.iter().any(|prefix| prefix.prefix_len() == 0 && Family::of(prefix) == Family::of(address))
-    });
-    let guards: Vec<String> = guarded
-        .map(|address| {
-            let keyword = if address.addr().is_ipv4() { "ip" } else { "ip6" };
-            let address = address.addr();
-            format!("\t\tiifname != \"{tunnel}\" {keyword} daddr {address} fib saddr type != local drop\n")
-        })
-        .collect();
-    if !guards.is_empty() {
-        text.push_str("\tchain guard {\n\t\ttype filter hook prerouting priority raw; policy accept;\n");
-        text.push_str(&guards.concat());
-        text.push_str("\t}\n");
-    }
-    // Before routing, so before the reverse path filter; after connection tracking.
-    text.push_str("\tchain restore {\n\t\ttype filter hook prerouting priority mangle; policy accept;\n");
-    let _ = writeln!(text, "\t\tiifname != \"{tunnel}\" ct mark {mark} meta mark set {mark}");
-    if let Some(port) = request.listen_port {
-        let _ = writeln!(
-            text,
-            "\t\tiifname != \"{tunnel}\" udp dport {port} fib daddr type local meta mark set {mark}"
-        );
-    }
-    text.push_str("\t}\n\tchain save {\n\t\ttype filter hook output priority mangle; policy accept;\n");
-    let _ = writeln!(text, "\t\tmeta l4proto udp meta mark {mark} ct mark set {mark}");
-    text.push_str("\t}\n}\n");
-    text
 }
 
 #[cfg(test)]
@@ -208,6 +244,7 @@ mod tests {
             endpoints: &endpoints,
             listen_port: None,
             mark: RoutingMark::FIRST,
+            default_route: DefaultRoute::Ordinary,
         })
     }
 
@@ -277,6 +314,43 @@ mod tests {
     }
 
     #[test]
+    fn a_clients_default_route_takes_everything_and_an_endpoint_within_it_does_not_loop() {
+        let interface = InterfaceName::new("vpn0").unwrap();
+        let (addresses, lan) = (networks(&["10.66.0.2/16"]), Lan::Deny);
+        let mut request = RouteRequest {
+            interface: &interface,
+            addresses: &addresses,
+            allowed_ips: &networks(&["0.0.0.0/0", "10.0.0.0/8"]),
+            endpoints: &["10.1.2.3".parse().unwrap()],
+            listen_port: None,
+            mark: RoutingMark::FIRST,
+            default_route: DefaultRoute::Full(&lan),
+        };
+        let full = plan(&request).unwrap();
+        assert_eq!(
+            routes(&full),
+            ["0.0.0.0/0", "10.0.0.0/8", "10.66.0.0/16"].map(|to| (to.to_owned(), 52000)),
+            "nothing in main"
+        );
+        assert_eq!(
+            full.rules().iter().filter(|rule| rule.family == Family::V6).count(),
+            6,
+            "refused, not leaked"
+        );
+        assert!(!full.would_loop("10.1.2.3".parse().unwrap()));
+        assert!(full.marks.is_some() && full.neighbours.is_some() && full.needs_mark());
+        assert_eq!(
+            tunnel_networks(&addresses, request.allowed_ips),
+            networks(&["10.0.0.0/8", "10.66.0.0/16"])
+        );
+        let split = networks(&["10.0.0.0/8"]);
+        request.allowed_ips = &split;
+        let split = plan(&request).unwrap();
+        request.default_route = DefaultRoute::Ordinary;
+        assert_eq!(split, plan(&request).unwrap(), "without a default route a client is as everybody");
+    }
+
+    #[test]
     fn the_mark_follows_the_connection_and_only_a_default_route_guards_the_tunnel_address() {
         let text = planned(&["0.0.0.0/0"], &[]).unwrap().marks.unwrap();
         let expected = "\
@@ -293,7 +367,7 @@ table inet vpn_vpn0_marks {
 \t}
 \tchain save {
 \t\ttype filter hook output priority mangle; policy accept;
-\t\tmeta l4proto udp meta mark 52000 ct mark set 52000
+\t\tmeta mark 52000 ct mark set 52000
 \t}
 }
 ";
@@ -345,8 +419,12 @@ table inet vpn_vpn0_marks {
                     RuleSelector::NotMark(_) => plan
                         .routes()
                         .iter()
-                        .any(|route| route.table == rule.table && route.destination.contains(&to))
+                        .any(|route| Some(route.table) == rule.table && route.destination.contains(&to))
                         .then_some(true),
+                    RuleSelector::Mark(_)
+                    | RuleSelector::To(_)
+                    | RuleSelector::UdpPorts { .. }
+                    | RuleSelector::All => panic!("not in such a plan"),
                 })
                 .unwrap_or(false);
             assert_eq!(into_tunnel, longest(&allowed, &to) >= longest(&main, &to), "{to}");

@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::Path};
 use ipnet::IpNet;
 use vpn_core::{
     journal::{InterfaceName, Journal},
-    routes::{InterfaceSetup, RouteError, RoutePlan, RouteRequest, Routes, RoutingMark, plan, reserve_mark},
+    routes::{
+        DefaultRoute, InterfaceSetup, Lan, RouteError, RoutePlan, RouteRequest, Routes, RoutingMark,
+        on_link_networks, plan, reserve_mark, tunnel_networks,
+    },
 };
 
 use crate::namespace::{Echo, assert_same, echoes, inside, sh, succeeds, system};
@@ -40,6 +43,22 @@ fn open(directory: &Path) -> Journal {
 }
 
 fn planned(allowed: &[&str], endpoints: &[&str], mark: RoutingMark) -> RoutePlan {
+    planned_as(DefaultRoute::Ordinary, allowed, endpoints, mark)
+}
+
+/// A client's plan, with the private networks that it is on.
+fn planned_for_client(allowed: &[&str], endpoints: &[&str], mark: RoutingMark) -> RoutePlan {
+    let tunnel = tunnel_networks(&setup().addresses, &[]);
+    let lan = Lan::allow(&on_link_networks(&name()).unwrap(), &tunnel);
+    planned_as(DefaultRoute::Full(&lan), allowed, endpoints, mark)
+}
+
+fn planned_as(
+    default_route: DefaultRoute<'_>,
+    allowed: &[&str],
+    endpoints: &[&str],
+    mark: RoutingMark,
+) -> RoutePlan {
     let allowed: Vec<IpNet> = allowed.iter().map(|text| text.parse().unwrap()).collect();
     let endpoints: Vec<IpAddr> = endpoints.iter().map(|text| text.parse().unwrap()).collect();
     plan(&RouteRequest {
@@ -49,6 +68,7 @@ fn planned(allowed: &[&str], endpoints: &[&str], mark: RoutingMark) -> RoutePlan
         endpoints: &endpoints,
         listen_port: None,
         mark,
+        default_route,
     })
     .unwrap()
 }
@@ -99,6 +119,72 @@ fn with_a_default_route_the_endpoint_is_reached_and_everything_else_takes_the_tu
 }
 
 #[test]
+fn a_clients_default_route_beats_every_route_of_the_local_network() {
+    if !inside("routing::a_clients_default_route_beats_every_route_of_the_local_network", &[]) {
+        return;
+    }
+    lay_out();
+    // What a hostile DHCP server hands out, and a private network that we are on.
+    sh("ip addr add 192.168.7.2/24 dev eth0; ip -n world addr add 192.168.7.1/24 dev eth0
+        ip route add 8.8.8.8/32 via 192.0.2.1; ip route add 0.0.0.0/1 via 192.0.2.1
+        ip route add 128.0.0.0/1 via 192.0.2.1; ip route add 10.66.7.0/24 dev eth0
+        ip -6 route add 2001:4860::/32 via 2001:db8::1");
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    let mark = reserve_mark(&mut journal).unwrap();
+    mark_our_socket(mark);
+    // As below: the kernel keeps another multicast route for an interface that was down once.
+    sh("ip link set vpn0 down; ip link set vpn0 up");
+    setup().apply().unwrap();
+    let before = system();
+    let _echo = Echo::start("world", ENDPOINT);
+    assert!(echoes("192.0.2.2:40000", ENDPOINT, 25), "the echo server is up");
+
+    let plan = planned_for_client(&["0.0.0.0/0", "::/0"], &["198.51.100.7"], mark);
+    let mut routes = Routes::apply(&plan, &mut journal).unwrap();
+    for address in
+        ["8.8.8.8", "9.9.9.9", "198.51.100.7", "192.0.2.1", "10.66.7.1", "2001:4860::8888", "2001:db8::1"]
+    {
+        assert!(leads_to(address, "vpn0"), "{address}");
+    }
+    assert!(leads_to("192.168.7.1", "eth0"), "the private network we are on");
+    assert!(leads_to(&format!("198.51.100.7 mark {}", mark.value()), "eth0"));
+    assert!(leads_to("203.0.113.9 ipproto udp sport 68 dport 67", "eth0"), "a renewed lease");
+    assert!(echoes("192.0.2.2:40000", ENDPOINT, 5), "with rp_filter = 1");
+    let forget = || sh("ip -n world neigh del 192.0.2.2 dev eth0 || true");
+    forget();
+    assert!(echoes("192.0.2.2:40000", ENDPOINT, 5), "our router finds us");
+    sh("nft delete table arp vpn_vpn0_marks");
+    forget();
+    assert!(!echoes("192.0.2.2:40000", ENDPOINT, 3), "the filter does drop its question without the table");
+
+    // Somebody removes rules and routes.
+    let held = || {
+        sh(
+            "ip rule; ip -6 rule; ip route show table 52000; ip -6 route show table 52000; ip route show table 52129",
+        )
+    };
+    let before_removal = held();
+    sh(
+        "ip rule del pref 31258; ip rule del pref 31262; ip -6 rule del pref 31263; ip route flush table 52000; ip route flush table 52129",
+    );
+    routes.restore().unwrap();
+    assert_eq!(before_removal, held());
+    routes.restore_tables().unwrap();
+    assert!(succeeds("nft list table arp vpn_vpn0_marks"));
+
+    // What the tunnel lacks is refused, not leaked; all of it while the interface is down.
+    routes.replace(&planned_for_client(&["0.0.0.0/0"], &["198.51.100.7"], mark), &mut journal).unwrap();
+    assert!(leads_to("8.8.8.8", "vpn0") && !succeeds("ip route get 2001:4860::8888"));
+    sh("ip link set vpn0 down");
+    assert!(!succeeds("ip route get 8.8.8.8") && leads_to("192.168.7.1", "eth0"));
+    sh("ip link set vpn0 up");
+    setup().apply().unwrap();
+    routes.stop(&mut journal).unwrap();
+    assert_same(&before, &system());
+}
+
+#[test]
 fn a_peer_can_call_first_where_the_listen_port_is_known() {
     if !inside("routing::a_peer_can_call_first_where_the_listen_port_is_known", &[]) {
         return;
@@ -116,6 +202,7 @@ fn a_peer_can_call_first_where_the_listen_port_is_known() {
         endpoints: &[],
         listen_port: None,
         mark,
+        default_route: DefaultRoute::Ordinary,
     };
     // Known neighbours first: the filter drops ARP from such an address as well.
     sh("ip netns exec world ping -c 1 -W 1 192.0.2.2");
@@ -253,6 +340,7 @@ fn two_instances_have_marks_of_their_own_and_stop_in_any_order() {
         endpoints: &[],
         listen_port: None,
         mark: marks[1],
+        default_route: DefaultRoute::Ordinary,
     });
     let two = Routes::apply(&plan.unwrap(), &mut second).unwrap();
     one.stop(&mut first).unwrap();

@@ -1,0 +1,163 @@
+//! Following what others do to our nftables tables: `nft flush ruleset`, with which most firewalls begin, takes them away.
+
+use super::{RouteError, guard::ROW};
+use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket, protocols::NETLINK_NETFILTER};
+use std::{convert::Infallible, io};
+use tokio::time::timeout;
+
+/// The multicast group of nftables' changes (`NFNLGRP_NFTABLES`).
+const GROUP: u32 = 7;
+/// The upper byte of a message's type (`NFNL_SUBSYS_NFTABLES`).
+const SUBSYSTEM: u8 = 10;
+/// The lower byte: `NFT_MSG_NEWTABLE`, `…_DELTABLE`, `…_DELCHAIN`, `…_DELRULE`.
+const NEW_TABLE: u8 = 0;
+const REMOVALS: [u8; 3] = [2, 5, 8];
+/// Bytes of the header, which holds length and type, and of what nfnetlink puts behind it (`nfgenmsg`).
+const HEADER: usize = 16;
+const GENERIC: usize = 4;
+/// The attribute with the table's name, in all four.
+const NAME: u16 = 1;
+/// Messages and attributes start at multiples of this many bytes.
+const ALIGNMENT: usize = 4;
+
+/// What happened to a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TableEvent {
+    /// It was made.
+    Made(Table),
+    /// It, or a part of it, was removed.
+    Removed(Table),
+}
+
+/// nftables' number of a family, and a table's name.
+type Table = (u8, String);
+
+/// Calls `removed` when somebody has removed a table that `is_ours`, or a part of one, and has not made it again at once, as
+/// we do ourselves to change one.
+///
+/// Ends only with an error. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the system gives no netlink socket, or closes it.
+pub async fn watch_tables(
+    is_ours: impl Fn(&str) -> bool,
+    mut removed: impl FnMut(),
+) -> Result<Infallible, RouteError> {
+    let failed = |source| RouteError::kernel("watch the firewall".into(), "", source);
+    let socket = open().map_err(failed)?;
+    let mut missing: Vec<Table> = Vec::new();
+    loop {
+        let received = if missing.is_empty() {
+            socket.recv_from_full().await
+        } else if let Ok(received) = timeout(ROW, socket.recv_from_full()).await {
+            received
+        } else {
+            missing.clear();
+            removed();
+            continue;
+        };
+        match received {
+            Ok((bytes, _)) => events(&bytes, |event| match event {
+                TableEvent::Made(table) => missing.retain(|other| *other != table),
+                TableEvent::Removed(table) if is_ours(&table.1) => missing.push(table),
+                TableEvent::Removed(_) => {}
+            }),
+            // More happened than the socket could hold; what, nobody knows.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => removed(),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn open() -> io::Result<TokioSocket> {
+    let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
+    socket.socket_mut().bind_auto()?;
+    socket.socket_mut().add_membership(GROUP)?;
+    Ok(socket)
+}
+
+/// Reads a datagram of netlink messages; what is malformed, which the kernel's are not, is passed over.
+fn events(mut bytes: &[u8], mut handle: impl FnMut(TableEvent)) {
+    while let Some(length) = u32_at(bytes, 0).map(|length| length as usize) {
+        let Some(message) = bytes.get(..length).filter(|message| message.len() >= HEADER + GENERIC) else {
+            return;
+        };
+        if let Some(event) = event(message) {
+            handle(event);
+        }
+        bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
+    }
+}
+
+fn event(message: &[u8]) -> Option<TableEvent> {
+    let [kind, subsystem] = u16_at(message, 4)?.to_le_bytes();
+    if subsystem != SUBSYSTEM {
+        return None;
+    }
+    let table = (*message.get(HEADER)?, name(message.get(HEADER + GENERIC..)?)?);
+    match kind {
+        NEW_TABLE => Some(TableEvent::Made(table)),
+        kind if REMOVALS.contains(&kind) => Some(TableEvent::Removed(table)),
+        _ => None,
+    }
+}
+
+fn name(mut attributes: &[u8]) -> Option<String> {
+    loop {
+        let length = usize::from(u16_at(attributes, 0)?);
+        let value = attributes.get(4..length)?;
+        if u16_at(attributes, 2)? == NAME {
+            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
+        }
+        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, table: &str) -> Vec<u8> {
+        let mut attributes = vec![8, 0, 4, 0, 1, 2, 3, 4]; // another attribute first
+        attributes
+            .extend([u16::try_from(4 + table.len() + 1).unwrap().to_ne_bytes(), NAME.to_ne_bytes()].concat());
+        attributes.extend(table.as_bytes());
+        attributes.push(0);
+        attributes.resize(attributes.len().next_multiple_of(ALIGNMENT), 0);
+        let length = u32::try_from(HEADER + GENERIC + attributes.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(u16::from_le_bytes([kind, SUBSYSTEM]).to_ne_bytes());
+        bytes.resize(HEADER, 0);
+        bytes.extend([1, 0, 0, 0]);
+        [bytes, attributes].concat()
+    }
+
+    #[test]
+    fn tables_and_what_is_removed_from_them_are_told_in_order_and_nothing_cut_off_panics() {
+        let bytes =
+            [message(8, "a"), message(6, "a"), message(2, "vpn_vpn0_marks"), message(0, "b")].concat();
+        let mut seen = Vec::new();
+        events(&bytes, |event| seen.push(event));
+        let table = |name: &str| (1, name.to_owned());
+        assert_eq!(
+            seen,
+            [
+                TableEvent::Removed(table("a")),
+                TableEvent::Removed(table("vpn_vpn0_marks")),
+                TableEvent::Made(table("b"))
+            ]
+        );
+        for cut in 0..bytes.len() {
+            events(&bytes[..cut], |_| {});
+        }
+        events(&[0; 64], |event| panic!("{event:?}"));
+    }
+}
