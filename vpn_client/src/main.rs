@@ -11,7 +11,7 @@ use vpn_core::{
     cli::{self, GlobalArgs, NotConnected, SharedCommand, StatusArgs},
     config::{Config, Role},
     control::PeerState,
-    node,
+    node::{self, KillSwitchLeft},
 };
 
 /// Client of the post-quantum hybrid VPN
@@ -39,7 +39,7 @@ enum Command {
   vpn-client up ./alice.toml --wait=10s  return when connected, or fail with status 3
   vpn-client up alice --foreground       for a service manager")]
     Up(up::UpArgs),
-    /// Disconnect; not running is no error
+    /// Disconnect, or undo what a client that crashed has left behind; not running is no error
     #[command(after_help = "Examples:\n  vpn-client down\n  vpn-client down alice")]
     Down(ProfileArgs),
     /// Show the running client and its peers; status 3 when none of them is connected
@@ -94,7 +94,9 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
 
 /// Shows the client, and ends with the status of its connection.
 fn status(global: &GlobalArgs, args: StatusArgs) -> anyhow::Result<()> {
-    let status = cli::show_status(global, &profile::running(global, None)?, args)?;
+    let status = profile::running(global, None)
+        .and_then(|client| cli::show_status(global, &client, args))
+        .map_err(|error| down::with_remains(global, error))?;
     if status.peers.iter().any(|peer| peer.state == PeerState::Up) {
         return Ok(());
     }
@@ -102,7 +104,7 @@ fn status(global: &GlobalArgs, args: StatusArgs) -> anyhow::Result<()> {
 }
 
 fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {
-    let cleaned = node::cleanup(&global.node_options())?;
+    let cleaned = node::cleanup(&global.node_options(), None, KillSwitchLeft::Lift)?;
     let text = match cleaned.as_slice() {
         [] => "nothing was left behind\n".to_owned(),
         names => names.iter().fold(String::new(), |text, name| text + name.as_str() + ": undone\n"),

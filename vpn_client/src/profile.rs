@@ -6,7 +6,7 @@ use std::{
 };
 use vpn_core::{
     cli::{GlobalArgs, NotConnected, Usage},
-    config::Config,
+    config::{Config, InterfaceName},
     control::{ControlClient, ControlError},
 };
 
@@ -27,10 +27,20 @@ pub(crate) fn file(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Resul
     }
 }
 
+/// The interface of `profile` or of `-c`; none where neither is given.
+pub(crate) fn interface(
+    global: &GlobalArgs,
+    profile: Option<&Path>,
+) -> anyhow::Result<Option<InterfaceName>> {
+    if profile.is_none() && global.config.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Config::interface_name(&file(global, profile)?)?))
+}
+
 /// The running client of `profile` or of `-c`; without either, the only client that runs.
 pub(crate) fn running(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Result<ControlClient> {
-    if profile.is_some() || global.config.is_some() {
-        let name = Config::interface_name(&file(global, profile)?)?;
+    if let Some(name) = interface(global, profile)? {
         return Ok(global.control(name.as_str()));
     }
     let mut denied = None;

@@ -20,7 +20,7 @@ use vpn_core::{
     cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted, OffloadArgs},
     config::{Config, Role},
     control::{ControlClient, ControlError, PeerState, PeerStatus},
-    node::{self, NodeOptions},
+    node::{self, KillSwitchLeft, NodeOptions},
 };
 
 /// How long a start may take: reading, making the interface, installing routes.
@@ -64,8 +64,8 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     let log = global.run_dir.join(format!("{name}.log"));
     let child = start(global, args.offload, &file, &log)?;
     if let Err(error) = wait_until_ready(&client, child, &log) {
-        // Half started is not started: what a killed one had changed is undone.
-        if let Err(second) = node::cleanup(&global.node_options()) {
+        // Half started is not started: what a killed one had changed is undone. But it is not for us to lift a kill switch.
+        if let Err(second) = node::cleanup(&global.node_options(), Some(&name), KillSwitchLeft::Keep) {
             let _ = writeln!(io::stderr(), "warning: something could not be undone: {second}");
         }
         return Err(error);

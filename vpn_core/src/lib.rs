@@ -29,6 +29,7 @@ pub mod engine;
 pub mod gateway;
 pub mod handshake;
 pub mod journal;
+pub mod kill_switch;
 pub mod local_tun;
 pub mod network;
 #[cfg(target_os = "linux")]

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("gateway", 5),
     ("routes", 5),
     ("network", 5),
+    ("kill_switch", 5),
     ("journal", 5),
     ("engine", 6),
     ("config", 7),
@@ -36,6 +37,8 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("gateway", "journal"),
     ("routes", "journal"),
     ("network", "journal"), // its netlink socket
+    ("kill_switch", "journal"),
+    ("kill_switch", "routes"), // what is reached beside the tunnel, and the mark of our datagrams
     ("node", "config"),
     ("node", "control"),
     ("uapi", "control"), // how a socket is made that only its owner may use

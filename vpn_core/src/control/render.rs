@@ -46,6 +46,9 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
     if let Some(offload) = interface.offload {
         field(text, "offload", &offloads(offload))?;
     }
+    if interface.kill_switch {
+        field(text, "kill switch", "in force")?;
+    }
     let counts: Vec<String> = status
         .drops
         .iter()

@@ -36,6 +36,9 @@ pub struct InterfaceStatus {
     /// What the kernel does for many packets at once; nodes before this field do not tell.
     #[serde(default)]
     pub offload: Option<OffloadStatus>,
+    /// Whether the kill switch is in force.
+    #[serde(default)]
+    pub kill_switch: bool,
 }
 
 /// The offloads that are in force at this moment: wished for, and not refused by the kernel.
@@ -124,7 +127,8 @@ mod tests {
         let documented = r#"{"interface": {"name": "vpn0", "public_key": "k",
             "wireguard_public_key": "w", "listen_port": 51820, "mtu": 1420,
             "addresses": ["10.66.0.1/16"],
-            "offload": {"tun_checksum": true, "tun_tcp": true, "tun_udp": true, "udp_gso": true, "udp_gro": true}},
+            "offload": {"tun_checksum": true, "tun_tcp": true, "tun_udp": true, "udp_gso": true, "udp_gro": true},
+            "kill_switch": true},
             "peers": [{"name": "alice", "public_key": "p", "state": "up", "endpoint": "198.51.100.7:40000",
             "handshake": "hybrid", "post_quantum": true, "psk": true, "suite": "chacha20-poly1305",
             "last_handshake_seconds": 12, "rekeys": 3, "rx_bytes": 123, "tx_bytes": 456,

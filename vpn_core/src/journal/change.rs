@@ -161,6 +161,12 @@ pub enum Change {
         /// The table's name.
         name: String,
     },
+    /// The kill switch: an nftables table of ours in family `inet`. Apart from other tables, because a crash does not
+    /// end it.
+    KillSwitch {
+        /// The table's name.
+        table: String,
+    },
     /// A rule in an iptables chain that is not ours.
     IptablesRule {
         /// iptables or ip6tables.
@@ -195,6 +201,13 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Whether it is the kill switch.
+    pub fn is_kill_switch(&self) -> bool {
+        matches!(self, Self::KillSwitch { .. })
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,6 +215,7 @@ impl fmt::Display for Change {
                 write!(f, "sysctl {} = {} (was {previous})", set.key, set.value)
             }
             Self::NftTable { family, name } => write!(f, "nftables table {family} {name}"),
+            Self::KillSwitch { table } => write!(f, "kill switch {table}"),
             Self::IptablesRule { family, table, chain, rule } => {
                 write!(f, "{} -t {table} -A {chain} {}", family.iptables(), rule.join(" "))
             }

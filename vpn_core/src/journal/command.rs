@@ -85,6 +85,17 @@ pub fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Str
     Err(CommandError::Failed { command, stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
 
+/// Makes sure that `program` is there before something that only it can undo is begun.
+///
+/// # Errors
+/// [`CommandError::Missing`].
+pub fn require(program: &str) -> Result<(), CommandError> {
+    if installed(program) {
+        return Ok(());
+    }
+    Err(CommandError::Missing { program: program.to_owned(), package: package_of(program) })
+}
+
 /// Whether `program` is found where [`run`] looks.
 pub fn installed(program: &str) -> bool {
     env::split_paths(&search_path()).any(|folder| folder.join(program).is_file())

@@ -44,6 +44,18 @@ impl Journal {
     /// [`JournalError::InUse`] where another instance has the interface; [`JournalError::Corrupt`] where the file
     /// cannot be understood; [`JournalError::Undo`] where left changes could not be undone.
     pub fn open(directory: &Path, interface: &InterfaceName) -> Result<Self, JournalError> {
+        Self::open_keeping(directory, interface, |_| false)
+    }
+
+    /// [`Journal::open`], except that the changes that `keep` picks stay made and outstanding.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_keeping(
+        directory: &Path,
+        interface: &InterfaceName,
+        keep: fn(&Change) -> bool,
+    ) -> Result<Self, JournalError> {
         make_private_directory(directory)?;
         let path = directory.join(format!("{interface}.journal"));
         let file = lock_file(&path, interface)?;
@@ -60,7 +72,7 @@ impl Journal {
             outstanding: Vec::new(),
             abandoned: true,
         };
-        journal.recover(contents)?;
+        journal.recover(contents, keep)?;
         journal.abandoned = false;
         Ok(journal)
     }
@@ -142,7 +154,16 @@ impl Journal {
     /// # Errors
     /// As [`Journal::undo`].
     pub fn undo_all(&mut self) -> Result<(), JournalError> {
-        let ids: Vec<EntryId> = self.outstanding.iter().map(|(id, _)| *id).collect();
+        self.undo_all_but(|_| false)
+    }
+
+    /// Undoes everything but what `keep` picks.
+    ///
+    /// # Errors
+    /// As [`Journal::undo`].
+    pub fn undo_all_but(&mut self, keep: fn(&Change) -> bool) -> Result<(), JournalError> {
+        let undone = self.outstanding.iter().filter(|(_, change)| !keep(change));
+        let ids: Vec<EntryId> = undone.map(|(id, _)| *id).collect();
         self.undo(&ids)
     }
 
@@ -158,6 +179,29 @@ impl Journal {
     /// Lets go of the file and changes nothing, as a crash would: the next [`Journal::open`] undoes everything.
     pub fn abandon(mut self) {
         self.abandoned = true;
+    }
+
+    /// What a run that has ended has left outstanding in this boot and network namespace. Changes nothing. Nothing where
+    /// there is no such journal, or its owner runs.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; [`JournalError::Corrupt`].
+    pub fn left_behind(directory: &Path, interface: &InterfaceName) -> Result<Vec<Change>, JournalError> {
+        let path = directory.join(format!("{interface}.journal"));
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(JournalError::File { action: "open", path, source }),
+        };
+        // Shared, and only for a moment: an owner that starts in it tries again.
+        if file.try_lock_shared().is_err() {
+            return Ok(Vec::new());
+        }
+        let contents = read(&file, &path)?;
+        if contents.system != Some(current_system()) {
+            return Ok(Vec::new());
+        }
+        Ok(contents.outstanding.into_iter().map(|(_, change)| change).collect())
     }
 
     /// Keeps other instances from comparing or changing what journals of this directory share.
@@ -199,18 +243,18 @@ impl Journal {
         Ok(changes)
     }
 
-    fn recover(&mut self, contents: Contents) -> Result<(), JournalError> {
+    fn recover(&mut self, contents: Contents, keep: fn(&Change) -> bool) -> Result<(), JournalError> {
         let path = self.path.clone();
         let failed = |source| JournalError::File { action: "truncate", path, source };
         if contents.system.as_ref() == Some(&self.system) {
             // A torn last line must not become the beginning of the next one.
             self.file.set_len(self.length).map_err(failed)?;
             self.outstanding = contents.outstanding;
-            if !self.outstanding.is_empty() {
-                let changes = self.outstanding.len();
+            let changes = self.outstanding.iter().filter(|(_, change)| !keep(change)).count();
+            if changes > 0 {
                 info!(interface = %self.interface, changes, "undoing what an earlier run left behind");
             }
-            return self.undo_all();
+            return self.undo_all_but(keep);
         }
         if !contents.outstanding.is_empty() {
             let changes = contents.outstanding.len();

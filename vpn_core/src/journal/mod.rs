@@ -8,6 +8,9 @@
 //! 3. When everything is undone the file is removed. A file that is found unlocked is from a crash, and
 //!    [`Journal::open`] undoes it before anything else happens.
 //!
+//! One change outlives a crash on purpose: the kill switch. The next start keeps it ([`Journal::open_keeping`]) and puts its
+//! own in its place.
+//!
 //! The open file is locked (`flock`), so a second instance for the same interface is refused. The kernel releases
 //! the lock with the process, however that ends.
 //!
@@ -36,7 +39,7 @@ mod undo;
 pub use change::{
     Change, DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector, SysctlValue,
 };
-pub use command::{CommandError, IPTABLES_WAIT, installed, run};
+pub use command::{CommandError, IPTABLES_WAIT, installed, require, run};
 pub use error::JournalError;
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};

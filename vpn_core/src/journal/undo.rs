@@ -8,12 +8,8 @@ use super::{
 pub(super) fn undo(change: &Change) -> Result<(), JournalError> {
     match change {
         Change::Sysctl { .. } | Change::Mark { .. } => Ok(()),
-        // `add` first, so that `delete` finds a table; one batch, so nobody sees the empty one.
-        Change::NftTable { family, name } => {
-            let text = format!("add table {family} {name}\ndelete table {family} {name}\n");
-            run("nft", &["-f", "-"], Some(&text))?;
-            Ok(())
-        }
+        Change::NftTable { family, name } => remove_table(family, name),
+        Change::KillSwitch { table } => remove_table("inet", table),
         Change::IptablesRule { family, table, chain, rule } => {
             let rule: Vec<&str> = rule.iter().map(String::as_str).collect();
             // More than one copy only after a crash of iptables itself; each pass removes one.
@@ -57,6 +53,13 @@ pub(super) fn restore_sysctl(
             write(&dependent.key, &dependent.value)?;
         }
     }
+    Ok(())
+}
+
+/// `add` first, so that `delete` finds a table; one batch, so nobody sees the empty one.
+fn remove_table(family: &str, name: &str) -> Result<(), JournalError> {
+    let text = format!("add table {family} {name}\ndelete table {family} {name}\n");
+    run("nft", &["-f", "-"], Some(&text))?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod doctor;
 mod expiry;
 mod hold;
+mod lockdown;
 mod network;
 mod peers;
 mod report;
@@ -20,18 +21,21 @@ use crate::{
     control::{BindError, ControlServer},
     engine::OffloadSet,
     gateway::GatewayError,
-    journal::{InterfaceName, Journal, JournalError},
+    journal::{InterfaceName, JournalError},
+    kill_switch::KillSwitchError,
     local_tun::TunError,
     routes::RouteError,
     udp::UdpError,
 };
 use running::Running;
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub use lockdown::{KillSwitchLeft, cleanup, locked_down};
 
 /// Folder of the journals.
 pub const STATE_FOLDER: &str = "/var/lib/vpn";
@@ -78,6 +82,20 @@ pub enum NodeError {
     /// Forwarding or its firewall rules could not be set.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// The kill switch cannot be put in force.
+    #[error(transparent)]
+    KillSwitch(#[from] KillSwitchError),
+    /// The kill switch outlives a failure, once it is in force.
+    #[error(
+        "{source}\nthe kill switch of {interface} stays in force, so nothing leaves this host: \
+         connect again, or lift it with `vpn-client cleanup`"
+    )]
+    LockedDown {
+        /// The tunnel interface.
+        interface: InterfaceName,
+        /// What failed.
+        source: Box<NodeError>,
+    },
     /// The system has no threads, descriptors or randomness left.
     #[error("{what}")]
     System {
@@ -106,11 +124,13 @@ impl NodeError {
         match self {
             Self::Config(error) => error.is_not_permitted(),
             Self::Routes(error) => matches!(error, RouteError::NotPermitted { .. }),
+            Self::LockedDown { source, .. } => source.is_not_permitted(),
             Self::Control(_)
             | Self::Journal(_)
             | Self::Tun(_)
             | Self::Udp(_)
             | Self::Gateway(_)
+            | Self::KillSwitch(_)
             | Self::System { .. }
             | Self::Failed { .. } => false,
         }
@@ -123,9 +143,11 @@ impl NodeError {
             Self::Journal(error) => matches!(error, JournalError::InUse { .. }),
             Self::Tun(error) => matches!(error, TunError::NameBusy { .. }),
             Self::Udp(error) => matches!(error, UdpError::AddressInUse { .. }),
+            Self::LockedDown { source, .. } => source.is_in_use(),
             Self::Config(_)
             | Self::Routes(_)
             | Self::Gateway(_)
+            | Self::KillSwitch(_)
             | Self::System { .. }
             | Self::Failed { .. } => false,
         }
@@ -170,50 +192,14 @@ pub fn run(
         notify(&[sd_notify::NotifyState::Ready]);
         let outcome = node.serve(&control, &mut signals, &mut notices).await;
         notify(&[sd_notify::NotifyState::Stopping]);
-        let stopped = node.stop();
+        let outcome = node.stop(outcome);
         // Last: that the socket is gone tells whoever waits that everything is undone.
         drop(control);
-        outcome.and(stopped)
+        outcome
     });
     // A name that is still being resolved would hold up the end for as long as the resolver is silent.
     runtime.shutdown_background();
     outcome
-}
-
-/// Undoes what nodes that crashed have left behind. Returns the names of the interfaces that there was something to
-/// undo for; nodes that run are left alone.
-///
-/// # Errors
-/// [`NodeError::Journal`], after all others were tried.
-pub fn cleanup(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeError> {
-    let mut cleaned = Vec::new();
-    let mut failure = None;
-    for interface in journalled_interfaces(&options.state_folder)? {
-        match Journal::open(&options.state_folder, &interface).and_then(Journal::close) {
-            Ok(()) => cleaned.push(interface),
-            Err(JournalError::InUse { .. }) => tracing::debug!(%interface, "still running, left alone"),
-            Err(error) => failure = Some(error),
-        }
-    }
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(cleaned),
-    }
-}
-
-fn journalled_interfaces(state_folder: &Path) -> Result<Vec<InterfaceName>, JournalError> {
-    let entries = match fs::read_dir(state_folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(JournalError::File { action: "read", path: state_folder.to_owned(), source });
-        }
-    };
-    let names = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        name.to_str()?.strip_suffix(".journal")?.parse().ok()
-    });
-    Ok(names.collect())
 }
 
 /// Tells systemd, where it asked to be told.

@@ -36,6 +36,7 @@ pub(super) fn status(
             mtu: interface.mtu,
             addresses: interface.addresses.iter().map(ToString::to_string).collect(),
             offload: Some(offload_status(offloads)),
+            kill_switch: interface.kill_switch,
         },
         peers: config
             .peers

@@ -75,11 +75,9 @@ impl<'a> Running<'a> {
             .and_then(|()| start_engine(&config, peers, queues, &sink));
         let engine = match engine {
             Ok(engine) => engine,
-            Err(error) => {
-                system.stop_after(&error);
-                return Err(error);
-            }
+            Err(error) => return Err(system.stop_after(error)),
         };
+        system.started();
         if NULL_CIPHER {
             tracing::error!("this build does NOT ENCRYPT: it is for measuring only");
         }
@@ -127,11 +125,15 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Stops the threads and undoes what was changed.
-    pub(super) fn stop(self) -> Result<(), NodeError> {
+    /// Stops the threads and undoes what was changed. After a failure the kill switch stays in force.
+    pub(super) fn stop(self, outcome: Result<(), NodeError>) -> Result<(), NodeError> {
         tracing::info!(interface = %self.config.borrow().interface.name, "stopping");
         drop(self.engine); // The TUN device goes with it, and with that its addresses and routes.
-        self.system.into_inner().stop()
+        let system = self.system.into_inner();
+        match outcome {
+            Ok(()) => system.stop(),
+            Err(error) => Err(system.stop_after(error)),
+        }
     }
 
     async fn obey(&self, signals: &mut Signals) {

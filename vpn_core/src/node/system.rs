@@ -5,7 +5,8 @@ use crate::{
     config::{self, Config, Role},
     engine::{OffloadSet, Queue},
     gateway::{Gateway, GatewayConfig},
-    journal::{InterfaceName, Journal},
+    journal::{Change, InterfaceName, Journal},
+    kill_switch::{self, KillSwitch, KillSwitchRequest, KillSwitchRules},
     local_tun::{Tun, TunConfig},
     routes::{
         DefaultRoute, InterfaceSetup, Lan, RouteError, RoutePlan, RouteRequest, Routes, RoutingMark,
@@ -31,6 +32,9 @@ pub(super) struct System {
     /// Of a client.
     lan: Option<config::Lan>,
     wanted: Wanted,
+    kill_switch: Option<KillSwitch>,
+    /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
+    is_locked_down: bool,
 }
 
 /// What the routes are for.
@@ -48,7 +52,10 @@ impl System {
         options: &NodeOptions,
     ) -> Result<(Self, Vec<Queue>), NodeError> {
         let interface = &config.interface;
-        let mut journal = Journal::open(&options.state_folder, &interface.name)?;
+        // One that is in force stays so until this start's takes its place.
+        let keep = if interface.kill_switch { Change::is_kill_switch } else { |_: &Change| false };
+        let mut journal = Journal::open_keeping(&options.state_folder, &interface.name, keep)?;
+        let is_locked_down = journal.outstanding().next().is_some();
         let mark = reserve_mark(&mut journal)?;
         let offload = options.offload.unwrap_or(interface.offload);
         let any_port = SocketAddr::from(([0_u16; 8], 0));
@@ -73,18 +80,21 @@ impl System {
                 Role::Server => None,
             },
             wanted: Wanted::default(),
+            kill_switch: None,
+            is_locked_down,
         };
         match system.make(config, offload) {
             Ok(queues) => Ok((system, queues)),
-            Err(error) => {
-                system.stop_after(&error);
-                Err(error)
-            }
+            Err(error) => Err(system.stop_after(error)),
         }
     }
 
     fn make(&mut self, config: &Config, offload: OffloadSet) -> Result<Vec<Queue>, NodeError> {
         let interface = &config.interface;
+        // Before everything else that is changed, and so undone after it.
+        if interface.kill_switch {
+            self.engage_kill_switch()?;
+        }
         let sockets = self.bind()?;
         let queues = sockets.len();
         let tun = Tun::create(&TunConfig { queues, ..offload.tun_config(interface.name.as_str()) })?;
@@ -136,7 +146,12 @@ impl System {
 
     /// Brings the routes up to date with the networks that this host is on. Does nothing where these are the same.
     pub(super) fn refresh_networks(&mut self) -> Result<(), NodeError> {
-        let lan = self.local_networks()?;
+        let tunnel = self.tunnel_networks();
+        let lan = self.local_networks(&tunnel)?;
+        let rules = self.kill_switch_rules(&tunnel, lan.as_ref());
+        if let Some(kill_switch) = &mut self.kill_switch {
+            kill_switch.update(rules)?;
+        }
         let Some(routes) = &mut self.routes else { return Ok(()) };
         let wanted = plan(&RouteRequest {
             interface: self.journal.interface(),
@@ -150,16 +165,41 @@ impl System {
         Ok(routes.replace(&wanted, &mut self.journal)?)
     }
 
+    fn engage_kill_switch(&mut self) -> Result<(), NodeError> {
+        let tunnel = self.tunnel_networks();
+        let lan = self.local_networks(&tunnel)?;
+        let rules = self.kill_switch_rules(&tunnel, lan.as_ref());
+        self.kill_switch = Some(KillSwitch::engage(rules, &mut self.journal)?);
+        Ok(())
+    }
+
+    fn kill_switch_rules(&self, tunnel: &[IpNet], lan: Option<&Lan>) -> KillSwitchRules {
+        kill_switch::rules(&KillSwitchRequest {
+            interface: &self.setup.name,
+            mark: self.mark,
+            addresses: &self.addresses,
+            tunnel,
+            listen_port: self.listen_port,
+            lan: lan.unwrap_or(&Lan::Deny),
+        })
+    }
+
+    /// The node runs: from now on only an orderly stop lifts its kill switch.
+    pub(super) fn started(&mut self) {
+        self.is_locked_down = self.kill_switch.is_some();
+    }
+
     /// What a client reaches beside the tunnel.
-    fn local_networks(&self) -> Result<Option<Lan>, NodeError> {
+    fn local_networks(&self, tunnel: &[IpNet]) -> Result<Option<Lan>, NodeError> {
         Ok(match self.lan {
             None => None,
             Some(config::Lan::Deny) => Some(Lan::Deny),
-            Some(config::Lan::Allow) => {
-                let tunnel = tunnel_networks(&self.addresses, &self.wanted.allowed_ips);
-                Some(Lan::allow(&on_link_networks(&self.setup.name)?, &tunnel))
-            }
+            Some(config::Lan::Allow) => Some(Lan::allow(&on_link_networks(&self.setup.name)?, tunnel)),
         })
+    }
+
+    fn tunnel_networks(&self) -> Vec<IpNet> {
+        tunnel_networks(&self.addresses, &self.wanted.allowed_ips)
     }
 
     /// Puts back what somebody else has removed of the rules and routes.
@@ -172,12 +212,16 @@ impl System {
         if let Some(routes) = &self.routes {
             routes.restore_tables().map_err(RouteError::from)?;
         }
+        if let Some(kill_switch) = &self.kill_switch {
+            kill_switch.restore()?;
+        }
         Ok(())
     }
 
     /// The names of the nftables tables in force.
     pub(super) fn table_names(&self) -> Vec<String> {
-        self.routes.iter().flat_map(Routes::table_names).collect()
+        let kill_switch = self.kill_switch.iter().map(|kill_switch| kill_switch.table().to_owned());
+        self.routes.iter().flat_map(Routes::table_names).chain(kill_switch).collect()
     }
 
     /// The tunnel interface.
@@ -202,10 +246,21 @@ impl System {
         Ok(self.journal.close()?)
     }
 
-    /// Undoes everything after `error`, which is what the user should read; a second one is only logged.
-    pub(super) fn stop_after(self, error: &NodeError) {
-        if let Err(second) = self.stop() {
+    /// Undoes everything after `error`, which is what the user should read; a second one is only logged. A kill switch that
+    /// outlives failures stays, and the error says so.
+    pub(super) fn stop_after(self, error: NodeError) -> NodeError {
+        if !self.is_locked_down {
+            if let Err(second) = self.stop() {
+                tracing::error!(%error, %second, "after the failure something could not be undone");
+            }
+            return error;
+        }
+        let Self { mut journal, .. } = self;
+        if let Err(second) = journal.undo_all_but(Change::is_kill_switch) {
             tracing::error!(%error, %second, "after the failure something could not be undone");
         }
+        let interface = journal.interface().clone();
+        journal.abandon();
+        NodeError::LockedDown { interface, source: Box::new(error) }
     }
 }

@@ -212,6 +212,7 @@ fn add_rule(netlink: &mut Netlink, interface: &str, change: &Change) -> Result<(
         Change::Route(_)
         | Change::Sysctl { .. }
         | Change::NftTable { .. }
+        | Change::KillSwitch { .. }
         | Change::IptablesRule { .. }
         | Change::IptablesChain { .. }
         | Change::Mark { .. } => Ok(()),

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "set-up that fails is a failed test")]
 
 mod journal;
+mod kill_switch;
 mod masquerade;
 mod namespace;
 mod routing;
