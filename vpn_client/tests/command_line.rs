@@ -28,6 +28,7 @@ fn folder() -> tempfile::TempDir {
 fn run(folder: &tempfile::TempDir, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vpn-client"));
     command.args(arguments).current_dir(folder.path()).env("VPN_RUN_DIR", folder.path().join("run"));
+    command.env("VPN_STATE_DIR", folder.path().join("state"));
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     (status.code(), String::from_utf8([stdout, stderr].concat()).expect("text"))
 }
