@@ -3,7 +3,7 @@
 //! Nothing stays changed: the one thing that is made is a TUN device, which is down and gone again before the answer is
 //! there. That is the only way to learn which offloads the kernel has.
 
-use super::{NodeOptions, journalled_interfaces};
+use super::{NodeOptions, lockdown::journalled_interfaces};
 use crate::{
     control::{ControlClient, ControlError, socket_path},
     engine::{OffloadSet, supported_suites},

@@ -68,7 +68,7 @@ pub fn locked_down(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeErro
     Ok(locked)
 }
 
-fn journalled_interfaces(state_folder: &Path) -> Result<Vec<InterfaceName>, JournalError> {
+pub(super) fn journalled_interfaces(state_folder: &Path) -> Result<Vec<InterfaceName>, JournalError> {
     let entries = match fs::read_dir(state_folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
