@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 7 | [`config`], [`control`], [`node`], [`uapi`], `cli` | files, control sockets, what the two programs share |
 //! | 6 | [`engine`] | threads and batches: drives everything below on real devices |
-//! | 5 | [`local_tun`], [`udp`], [`gateway`], [`routes`], [`network`], [`journal`] | the operating system |
+//! | 5 | [`local_tun`], [`udp`], [`gateway`], [`routes`], [`dns`], [`network`], [`journal`] | the operating system |
 //! | 4 | [`device`] | many peers, demultiplexing, admission control |
 //! | 3 | [`tunnel`], [`routing`] | one peer's life; longest-prefix match |
 //! | 2 | [`handshake`], [`session`] | key agreement; sealing and opening |
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod device;
+pub mod dns;
 #[cfg(target_os = "linux")]
 pub mod engine;
 pub mod gateway;

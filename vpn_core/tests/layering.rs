@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("routes", 5),
     ("network", 5),
     ("kill_switch", 5),
+    ("dns", 5),
     ("journal", 5),
     ("engine", 6),
     ("config", 7),
@@ -39,6 +40,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("network", "journal"), // its netlink socket
     ("kill_switch", "journal"),
     ("kill_switch", "routes"), // what is reached beside the tunnel, and the mark of our datagrams
+    ("dns", "journal"),
     ("node", "config"),
     ("node", "control"),
     ("uapi", "control"), // how a socket is made that only its owner may use

@@ -43,7 +43,7 @@ pub struct InterfaceConfig {
     pub addresses: Vec<IpNet>,
     /// MTU of the tunnel, in bytes.
     pub mtu: u16,
-    /// DNS servers: a client's own, or what a server hands to new clients.
+    /// DNS servers: those that a client's system asks while it is up, or what a server hands to new clients.
     pub dns: Vec<IpAddr>,
     /// What strangers must know before a responder works for them.
     pub network_key: Option<SecretBytes<32>>,
@@ -122,7 +122,7 @@ pub(super) fn read_interface<'t>(
     let addresses_value = table.require(source, "addresses", "[\"10.66.0.1/16\"]");
     let addresses = addresses_value.map(|value| read_addresses(source, &value)).unwrap_or_default();
     let mtu = read_mtu(source, table.take("mtu"), &addresses);
-    let dns = read_dns(source, table.take("dns"), role);
+    let dns = table.take("dns").map(|value| read_dns(source, &value)).unwrap_or_default();
     let network_key = take_secret(source, &mut table, "network_key", "network_key_file");
     let wireguard_key = take_secret(source, &mut table, "wireguard_key", "wireguard_key_file");
     let suites = read_suites(source, table.take("suite"));
@@ -257,19 +257,14 @@ fn read_mtu<'t>(source: &mut Source<'t>, value: Option<Value<'t>>, addresses: &[
     Some(mtu)
 }
 
-fn read_dns<'t>(source: &mut Source<'t>, value: Option<Value<'t>>, role: Role) -> Vec<IpAddr> {
-    let Some(value) = value else { return Vec::new() };
+fn read_dns<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<IpAddr> {
     let mut servers = Vec::new();
-    for item in source.strings(&value) {
+    for item in source.strings(value) {
         let Some(text) = source.string(&item) else { continue };
         let server = text.parse::<IpAddr>().map_err(|_| {
             Complaint::new(format!("{text:?} is not an IP address"), "write one such as \"10.66.0.1\"")
         });
         servers.extend(source.accept(&item.span, server));
-    }
-    if role == Role::Client && !servers.is_empty() {
-        let message = "DNS servers are not set by this version";
-        source.warning(&value.span, Complaint::new(message, "the system keeps its own; set them by hand"));
     }
     servers
 }

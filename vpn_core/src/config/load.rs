@@ -126,7 +126,6 @@ fn with_document(
     source.syntax_faults(&errors);
     source.faults.sort_by_key(|fault| fault.at);
     findings.faults.append(&mut source.faults);
-    findings.warnings.append(&mut source.warnings);
 }
 
 fn read_text(path: &Path) -> Result<(Zeroizing<String>, bool), Complaint> {

@@ -24,7 +24,6 @@ pub(super) struct Source<'t> {
     /// Only its owner can read it, so it may hold secrets.
     pub(super) private: bool,
     pub(super) faults: Vec<Fault>,
-    pub(super) warnings: Vec<Fault>,
 }
 
 /// One table of a file, from which keys are taken one by one; what is left at the end is unknown.
@@ -54,7 +53,7 @@ impl Value<'_> {
 impl<'t> Source<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str, private: bool) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file, text, lines, private, faults: Vec::new(), warnings: Vec::new() }
+        Self { file, text, lines, private, faults: Vec::new() }
     }
 
     /// Takes in what the parser said; its own rendering is not used because it quotes the line.
@@ -68,11 +67,6 @@ impl<'t> Source<'t> {
     pub(super) fn fault(&mut self, span: &Range<usize>, complaint: impl Into<Complaint>) {
         let at = self.position(span);
         self.faults.push(complaint.into().at(self.file, Some(at)));
-    }
-
-    pub(super) fn warning(&mut self, span: &Range<usize>, complaint: Complaint) {
-        let at = self.position(span);
-        self.warnings.push(complaint.at(self.file, Some(at)));
     }
 
     pub(super) fn position(&self, span: &Range<usize>) -> Position {

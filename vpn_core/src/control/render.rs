@@ -49,6 +49,9 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
     if interface.kill_switch {
         field(text, "kill switch", "in force")?;
     }
+    if let Some(backend) = &interface.dns_backend {
+        field(text, "name servers", &format!("{} ({backend})", interface.dns.join(", ")))?;
+    }
     let counts: Vec<String> = status
         .drops
         .iter()

@@ -39,6 +39,12 @@ pub struct InterfaceStatus {
     /// Whether the kill switch is in force.
     #[serde(default)]
     pub kill_switch: bool,
+    /// The name servers that the system asks while this client is up.
+    #[serde(default)]
+    pub dns: Vec<String>,
+    /// Through whom they were set: `systemd-resolved`, `resolvconf`, `file`, or two of them.
+    #[serde(default)]
+    pub dns_backend: Option<String>,
 }
 
 /// The offloads that are in force at this moment: wished for, and not refused by the kernel.
@@ -128,7 +134,8 @@ mod tests {
             "wireguard_public_key": "w", "listen_port": 51820, "mtu": 1420,
             "addresses": ["10.66.0.1/16"],
             "offload": {"tun_checksum": true, "tun_tcp": true, "tun_udp": true, "udp_gso": true, "udp_gro": true},
-            "kill_switch": true},
+            "kill_switch": true,
+            "dns": ["10.66.0.1"], "dns_backend": "file"},
             "peers": [{"name": "alice", "public_key": "p", "state": "up", "endpoint": "198.51.100.7:40000",
             "handshake": "hybrid", "post_quantum": true, "psk": true, "suite": "chacha20-poly1305",
             "last_handshake_seconds": 12, "rekeys": 3, "rx_bytes": 123, "tx_bytes": 456,

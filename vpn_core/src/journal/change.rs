@@ -5,6 +5,8 @@ use core::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::NameServersChange;
+
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -199,6 +201,26 @@ pub enum Change {
         /// The mark.
         mark: u32,
     },
+    /// The system was told to ask other name servers.
+    NameServers(NameServersChange),
+}
+
+impl Change {
+    /// Whether the change is still there when the computer has been started again.
+    pub(super) fn survives_reboot(&self) -> bool {
+        match self {
+            Self::NameServers(change) => change.survives_reboot(),
+            Self::Sysctl { .. }
+            | Self::NftTable { .. }
+            | Self::KillSwitch { .. }
+            | Self::IptablesRule { .. }
+            | Self::IptablesChain { .. }
+            | Self::PolicyRule(_)
+            | Self::Route(_)
+            | Self::RefusingTable(_)
+            | Self::Mark { .. } => false,
+        }
+    }
 }
 
 impl Change {
@@ -226,6 +248,7 @@ impl fmt::Display for Change {
             Self::Route(route) => write!(f, "route {route}"),
             Self::RefusingTable(table) => write!(f, "route {table}"),
             Self::Mark { mark } => write!(f, "firewall mark {mark}"),
+            Self::NameServers(change) => write!(f, "{change}"),
         }
     }
 }

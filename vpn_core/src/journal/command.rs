@@ -107,5 +107,9 @@ fn search_path() -> OsString {
 }
 
 fn package_of(program: &str) -> &'static str {
-    if program == "nft" { "nftables" } else { "iptables" }
+    match program {
+        "nft" => "nftables",
+        "resolvconf" => "openresolv",
+        _ => "iptables",
+    }
 }

@@ -79,6 +79,18 @@ pub enum JournalError {
     /// A netlink request failed.
     #[error("netlink: {0}")]
     Netlink(#[source] io::Error),
+    /// systemd-resolved refused, or did not answer.
+    #[error(
+        "cannot {action} {interface} at systemd-resolved: {reason}; see `systemctl status systemd-resolved`"
+    )]
+    Resolved {
+        /// What was tried.
+        action: &'static str,
+        /// The tunnel interface.
+        interface: InterfaceName,
+        /// The answer.
+        reason: String,
+    },
     /// A program failed.
     #[error(transparent)]
     Command(#[from] CommandError),

@@ -246,18 +246,24 @@ impl Journal {
     fn recover(&mut self, contents: Contents, keep: fn(&Change) -> bool) -> Result<(), JournalError> {
         let path = self.path.clone();
         let failed = |source| JournalError::File { action: "truncate", path, source };
-        if contents.system.as_ref() == Some(&self.system) {
+        let same_system = contents.system.as_ref() == Some(&self.system);
+        let (left, gone): (Vec<_>, Vec<_>) =
+            contents.outstanding.into_iter().partition(|(_, change)| same_system || change.survives_reboot());
+        if !left.is_empty() || same_system {
             // A torn last line must not become the beginning of the next one.
-            self.file.set_len(self.length).map_err(failed)?;
-            self.outstanding = contents.outstanding;
+            self.file.set_len(self.length).map_err(failed.clone())?;
+            self.outstanding = left;
             let changes = self.outstanding.iter().filter(|(_, change)| !keep(change)).count();
             if changes > 0 {
                 info!(interface = %self.interface, changes, "undoing what an earlier run left behind");
             }
-            return self.undo_all_but(keep);
+            self.undo_all_but(keep)?;
         }
-        if !contents.outstanding.is_empty() {
-            let changes = contents.outstanding.len();
+        if same_system {
+            return Ok(());
+        }
+        if !gone.is_empty() {
+            let changes = gone.len();
             info!(interface = %self.interface, changes, "an earlier boot's or network namespace's changes are gone");
         }
         self.file.set_len(0).map_err(failed)?;

@@ -15,7 +15,8 @@
 //! the lock with the process, however that ends.
 //!
 //! The journal names the boot and the network namespace in which it was written: changes of an earlier boot are gone
-//! with it, and undoing them could only break what the administrator has set up since.
+//! with it, and undoing them could only break what the administrator has set up since. The exception is what lies in a
+//! file of the disk, the system's name servers: undone if that file still is as we wrote it.
 //!
 //! **Sysctls shared by instances.** Two interfaces on one host both want `net.ipv4.ip_forward = 1`. Their journals
 //! are the reference count: an instance that finds another journal holding the same key inherits the value from
@@ -29,8 +30,13 @@ mod error;
 mod format;
 mod log;
 mod name;
+mod name_servers;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+mod resolv_conf;
+#[cfg(target_os = "linux")]
+pub mod resolved;
 #[cfg(target_os = "linux")]
 pub mod sysctl;
 #[cfg(target_os = "linux")]
@@ -44,3 +50,6 @@ pub use error::JournalError;
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};
 pub use name::{InterfaceName, InterfaceNameError};
+pub use name_servers::{Kept, NameServersChange, kept_beside, made_beside, marker, tunnel_of};
+#[cfg(target_os = "linux")]
+pub use resolv_conf::{belongs_to, remove};

@@ -1,7 +1,8 @@
 //! Undoing one change. What is already gone is not an error.
 
 use super::{
-    Change, CommandError, Family, IPTABLES_WAIT, JournalError, SysctlValue, netlink::Netlink, run, sysctl,
+    Change, CommandError, Family, IPTABLES_WAIT, JournalError, NameServersChange, SysctlValue,
+    netlink::Netlink, resolv_conf, resolved, run, sysctl,
 };
 
 /// Undoes everything but sysctls, which need to know about the other journals.
@@ -34,6 +35,20 @@ pub(super) fn undo(change: &Change) -> Result<(), JournalError> {
         Change::RefusingTable(table) => Netlink::open()
             .and_then(|mut netlink| netlink.remove_refusal(*table))
             .map_err(JournalError::Netlink),
+        Change::NameServers(change) => undo_name_servers(change),
+    }
+}
+
+fn undo_name_servers(change: &NameServersChange) -> Result<(), JournalError> {
+    match change {
+        NameServersChange::Resolved { interface } => resolved::revert_link(interface),
+        NameServersChange::Openresolv { record } => {
+            // -f: that it has no such record is no error. -u: after a reboot it has none, but the file from before it.
+            run("resolvconf", &["-f", "-d", record], None)?;
+            run("resolvconf", &["-u"], None)?;
+            Ok(())
+        }
+        NameServersChange::File { path, interface, kept } => resolv_conf::restore(path, interface, kept),
     }
 }
 

@@ -8,6 +8,7 @@ mod doctor;
 mod expiry;
 mod hold;
 mod lockdown;
+mod names;
 mod network;
 mod peers;
 mod report;
@@ -19,6 +20,7 @@ pub use doctor::{Finding, Verdict, examine};
 use crate::{
     config::{Config, ConfigError, Role},
     control::{BindError, ControlServer},
+    dns::DnsError,
     engine::OffloadSet,
     gateway::GatewayError,
     journal::{InterfaceName, JournalError},
@@ -96,6 +98,9 @@ pub enum NodeError {
         /// What failed.
         source: Box<NodeError>,
     },
+    /// The system's name servers could not be set.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
     /// The system has no threads, descriptors or randomness left.
     #[error("{what}")]
     System {
@@ -131,6 +136,7 @@ impl NodeError {
             | Self::Udp(_)
             | Self::Gateway(_)
             | Self::KillSwitch(_)
+            | Self::Dns(_)
             | Self::System { .. }
             | Self::Failed { .. } => false,
         }
@@ -148,6 +154,7 @@ impl NodeError {
             | Self::Routes(_)
             | Self::Gateway(_)
             | Self::KillSwitch(_)
+            | Self::Dns(_)
             | Self::System { .. }
             | Self::Failed { .. } => false,
         }

@@ -1,5 +1,6 @@
 //! From configured peers to the device's: who is admitted, under which addresses.
 
+use super::names::{Captured, Names};
 use crate::{
     base::SecretBytes,
     config::{EndpointName, PeerConfig},
@@ -7,10 +8,7 @@ use crate::{
     tunnel::PeerSettings,
 };
 use ipnet::IpNet;
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
-
-/// How long a name may take to resolve; a resolver that hangs must not hold up the others.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+use std::{collections::HashMap, net::SocketAddr};
 
 /// The addresses that endpoint names stand for, as far as they are known.
 #[derive(Debug, Default)]
@@ -18,9 +16,14 @@ pub(super) struct Addresses(HashMap<EndpointName, Vec<SocketAddr>>);
 
 impl Addresses {
     /// Resolves `names` at once; what does not resolve keeps the addresses that it had.
-    pub(super) async fn resolve(&mut self, names: impl IntoIterator<Item = EndpointName>) {
+    pub(super) async fn resolve(
+        &mut self,
+        names: impl IntoIterator<Item = EndpointName>,
+        by: &Names,
+        captured: &Captured,
+    ) {
         let answers = names.into_iter().map(|name| async move {
-            let found = resolve(&name).await;
+            let found = by.resolve(&name, captured).await;
             (name, found)
         });
         for (name, found) in futures_util::future::join_all(answers).await {
@@ -46,18 +49,6 @@ impl Addresses {
     /// Every address known.
     pub(super) fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.0.values().flatten().copied()
-    }
-}
-
-async fn resolve(name: &EndpointName) -> Result<Vec<SocketAddr>, String> {
-    let lookup = tokio::net::lookup_host((name.host.as_str(), name.port));
-    match tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await {
-        Ok(Ok(addresses)) => {
-            let addresses: Vec<SocketAddr> = addresses.collect();
-            if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_elapsed) => Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())),
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) fn status(
             addresses: interface.addresses.iter().map(ToString::to_string).collect(),
             offload: Some(offload_status(offloads)),
             kill_switch: interface.kill_switch,
+            dns: Vec::new(),
+            dns_backend: None,
         },
         peers: config
             .peers

@@ -2,6 +2,7 @@
 
 use super::{
     NodeError, NodeOptions, Signals, Wish,
+    names::{Captured, Names},
     network::NetworkState,
     once_free,
     peers::{Addresses, DevicePeer, device_peer, keys},
@@ -19,7 +20,7 @@ use crate::{
     routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
     symmetric::NULL_CIPHER,
-    tunnel::{Event, PeerSettings, Unanswered},
+    tunnel::{Event, Unanswered},
     wire::hybrid::{Features, ParametersBytes},
 };
 use ipnet::IpNet;
@@ -47,6 +48,7 @@ pub(super) struct Running<'a> {
     load: &'a dyn Fn() -> Result<Config, ConfigError>,
     pub(super) config: RefCell<Config>,
     pub(super) addresses: RefCell<Addresses>,
+    names: Names,
     pub(super) system: RefCell<System>,
     pub(super) engine: RefCell<Engine>,
     pub(super) network: NetworkState,
@@ -64,15 +66,17 @@ impl<'a> Running<'a> {
         load: &'a dyn Fn() -> Result<Config, ConfigError>,
     ) -> Result<(Self, Notices), NodeError> {
         let (mut system, queues) = once_free(|| System::start(&config, role, options)).await?;
+        let names = Names::new(system.mark().value());
         let mut addresses = Addresses::default();
-        addresses.resolve(endpoint_names(&config)).await;
+        addresses.resolve(endpoint_names(&config), &names, &Captured::at_start(&config)).await;
         let peers = admitted(&config, &addresses);
         let (sender, notices) = mpsc::unbounded_channel();
         // The receiver lives as long as the engine; when it is gone nobody wants notices.
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
         let engine = system
             .route(&allowed_ips(&peers), &known_endpoints(&addresses))
-            .and_then(|()| start_engine(&config, peers, queues, &sink));
+            .and_then(|()| start_engine(&config, peers, queues, &sink))
+            .and_then(|engine| names.apply(&config, role, &mut system).map(|()| engine));
         let engine = match engine {
             Ok(engine) => engine,
             Err(error) => return Err(system.stop_after(error)),
@@ -97,6 +101,7 @@ impl<'a> Running<'a> {
             load,
             config: RefCell::new(config),
             addresses: RefCell::new(addresses),
+            names,
             system: RefCell::new(system),
             engine: RefCell::new(engine),
             stop: Notify::new(),
@@ -122,14 +127,16 @@ impl<'a> Running<'a> {
             never = self.follow_interface() => match never {},
             never = self.follow_network() => match never {},
             never = self.hold() => match never {},
+            never = self.names.follow(&self.system) => match never {},
         }
     }
 
     /// Stops the threads and undoes what was changed. After a failure the kill switch stays in force.
     pub(super) fn stop(self, outcome: Result<(), NodeError>) -> Result<(), NodeError> {
         tracing::info!(interface = %self.config.borrow().interface.name, "stopping");
+        let mut system = self.system.into_inner();
+        self.names.undo(&mut system); // While the way to the servers in the tunnel is still there.
         drop(self.engine); // The TUN device goes with it, and with that its addresses and routes.
-        let system = self.system.into_inner();
         match outcome {
             Ok(()) => system.stop(),
             Err(error) => Err(system.stop_after(error)),
@@ -215,7 +222,8 @@ impl<'a> Running<'a> {
     pub(super) async fn resolve(&self, names: Vec<crate::config::EndpointName>) {
         // Resolved beside the old addresses, so that nobody waits while a resolver is slow.
         let mut fresh = Addresses::default();
-        fresh.resolve(names.iter().cloned()).await;
+        let captured = Captured::by(&self.config.borrow());
+        fresh.resolve(names.iter().cloned(), &self.names, &captured).await;
         self.addresses.borrow_mut().merge(fresh);
         let updates: Vec<(PeerKey, Vec<SocketAddr>)> = {
             let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
@@ -322,7 +330,8 @@ impl<'a> Running<'a> {
         let fresh = (self.load)().map_err(|error| error.to_string())?;
         restart_needed(&self.config.borrow(), &fresh)?;
         let mut addresses = Addresses::default();
-        addresses.resolve(endpoint_names(&fresh)).await;
+        let captured = Captured::by(&self.config.borrow());
+        addresses.resolve(endpoint_names(&fresh), &self.names, &captured).await;
         self.addresses.borrow_mut().merge(addresses);
         let mut notes: Vec<String> = fresh.warnings.iter().map(ToString::to_string).collect();
         let (old, new) = (self.config.borrow().peers.len(), fresh.peers.len());
@@ -333,6 +342,8 @@ impl<'a> Running<'a> {
             .borrow_mut()
             .route(&allowed_ips(&peers), &endpoints)
             .map_err(|error| error.to_string())?;
+        let servers = self.names.apply(&fresh, self.role, &mut self.system.borrow_mut());
+        servers.map_err(|error| error.to_string())?;
         let before = self.config.replace(fresh);
         self.take_first_wireguard_key(&before);
         self.apply_peers();
@@ -347,7 +358,10 @@ impl Handler for Running<'_> {
         let peers = engine.with_device(|device, now| device.peer_status(now)).unwrap_or_default();
         let port = engine.local_addr().port();
         let offloads = engine.offloads();
-        report::status(&self.config.borrow(), self.role, port, offloads, peers, engine.plane().drops())
+        let drops = engine.plane().drops();
+        let mut status = report::status(&self.config.borrow(), self.role, port, offloads, peers, drops);
+        self.names.report(&mut status.interface);
+        status
     }
 
     fn stop(&self) {
@@ -428,12 +442,10 @@ fn admitted(config: &Config, addresses: &Addresses) -> Vec<DevicePeer> {
         .collect()
 }
 
-/// What is to be routed into the tunnel. Not yet what belongs to peers whose endpoint names have not resolved: nothing
-/// can be sent to them, and a default route would swallow the very questions to the resolver.
+/// What is to be routed into the tunnel. Also what belongs to peers whose endpoint names have not resolved: it must not
+/// leave beside the tunnel until they have.
 fn allowed_ips(peers: &[DevicePeer]) -> Vec<IpNet> {
-    let unresolved = |settings: &PeerSettings| settings.stay_connected && settings.endpoints.is_empty();
-    let reachable = peers.iter().filter(|(settings, _)| !unresolved(settings));
-    reachable.flat_map(|(_, allowed_ips)| allowed_ips).copied().collect()
+    peers.iter().flat_map(|(_, allowed_ips)| allowed_ips).copied().collect()
 }
 
 pub(super) fn endpoint_names(config: &Config) -> impl Iterator<Item = crate::config::EndpointName> + '_ {

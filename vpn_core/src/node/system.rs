@@ -240,6 +240,11 @@ impl System {
         self.routes.as_ref().is_some_and(|routes| routes.plan().would_loop(endpoint))
     }
 
+    /// The list of what was changed.
+    pub(super) fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
     /// Undoes everything.
     pub(super) fn stop(mut self) -> Result<(), NodeError> {
         self.journal.undo_all()?;

@@ -215,6 +215,7 @@ fn add_rule(netlink: &mut Netlink, interface: &str, change: &Change) -> Result<(
         | Change::KillSwitch { .. }
         | Change::IptablesRule { .. }
         | Change::IptablesChain { .. }
+        | Change::NameServers(_)
         | Change::Mark { .. } => Ok(()),
     }
 }
