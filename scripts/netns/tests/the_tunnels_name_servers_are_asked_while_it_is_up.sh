@@ -3,33 +3,21 @@
 # name outside, and the resolver file is afterwards what it was, also after kill -9.
 # shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
+# shellcheck source=scripts/netns/machine.sh
+source "$(dirname "$0")/../machine.sh"
 
 lab_up
 
-# The client machine has an /etc and a /run of its own: a few files of the host's, and a link as resolver file.
-mkdir -p "$SCRATCH"/{machine/etc,machine/run/dhcp,bin}
-etc=$SCRATCH/machine/etc
-cp -L /etc/{passwd,group,protocols,services} "$etc" 2>/dev/null || true
-echo 'hosts: files dns' >"$etc/nsswitch.conf"
-echo '127.0.0.1 localhost' >"$etc/hosts"
-echo 'nameserver 192.0.2.1' >"$SCRATCH/machine/run/dhcp/resolv.conf"
-ln -s ../run/dhcp/resolv.conf "$etc/resolv.conf"
-cat >"$SCRATCH/bin/on_machine" <<SH
-#!/bin/sh
-exec unshare --mount sh -c 'mount --bind "$SCRATCH/machine/etc" /etc && mount --bind "$SCRATCH/machine/run" /run && exec "\$0" "\$@"' "\$@"
-SH
-printf '#!/bin/sh\nexec %q/bin/on_machine %q/vpn-client "$@"\n' "$SCRATCH" "$VPN_BIN_DIR" >"$SCRATCH/bin/vpn-client"
-ln -s "$VPN_BIN_DIR/vpn-server" "$SCRATCH/bin/vpn-server"
-chmod +x "$SCRATCH"/bin/*
-VPN_BIN_DIR=$SCRATCH/bin
-machine() { in_ns client "$SCRATCH/bin/on_machine" "$@"; }
+own_files
+mkdir "$RUN/dhcp"
+echo 'nameserver 192.0.2.1' >"$RUN/dhcp/resolv.conf"
+ln -s ../run/dhcp/resolv.conf "$ETC/resolv.conf"
 
-etc_state() { (cd "$etc" && stat --format '%N %a %u %g %Y %s %i' -- * .[!.]* 2>/dev/null; sha256sum -- *); }
 asks() { grep -q "$2 asks for $3 " "$(log_of "$1")"; }
 address_of() { machine getent ahostsv4 "$1" | awk 'NR == 1 { print $1 }'; }
 resolves_to() { [[ $(address_of "$1") == "$2" ]]; }
-overwrite() { echo "nameserver 192.0.2.1 # $1" >"$etc/new" && mv "$etc/new" "$etc/resolv.conf"; }
-is_ours() { grep -q "^nameserver $GATEWAY_INSIDE$" "$etc/resolv.conf"; }
+overwrite() { echo "nameserver 192.0.2.1 # $1" >"$ETC/new" && mv "$ETC/new" "$ETC/resolv.conf"; }
+is_ours() { grep -q "^nameserver $GATEWAY_INSIDE$" "$ETC/resolv.conf"; }
 
 echo 'web.test 203.0.113.99' >"$SCRATCH/outside"
 echo "web.test $WEB" >"$SCRATCH/inside"
@@ -46,7 +34,7 @@ expect "names are looked up outside before" resolves_to web.test 203.0.113.99
 start_client laptop
 wait_until 15 client_answers || die "the client does not answer"
 expect "the file lists our server" is_ours
-expect_equal "and no other" 1 "$(grep -c nameserver "$etc/resolv.conf")"
+expect_equal "and no other" 1 "$(grep -c nameserver "$ETC/resolv.conf")"
 expect_no_ping client $WEB
 capture outside clients udp port 53
 echo "gateway.test $GATEWAY" >>"$SCRATCH/outside"
@@ -65,8 +53,8 @@ overwrite first
 expect_soon 5 "a file that somebody overwrites is ours again" is_ours
 toml_set "$(client_toml laptop)" interface dns '[]'
 kill -HUP "${PID[laptop]}"
-expect_soon 5 "a reload without \`dns\` gives back what was written last" grep -q first "$etc/resolv.conf"
-rm "$etc/resolv.conf"; ln -s ../run/dhcp/resolv.conf "$etc/resolv.conf"
+expect_soon 5 "a reload without \`dns\` gives back what was written last" grep -q first "$ETC/resolv.conf"
+rm "$ETC/resolv.conf"; ln -s ../run/dhcp/resolv.conf "$ETC/resolv.conf"
 before=$(etc_state)
 toml_set "$(client_toml laptop)" interface dns "[\"$GATEWAY_INSIDE\"]"
 kill -HUP "${PID[laptop]}"
