@@ -17,10 +17,11 @@ use std::{
 
 /// How long a name may take to resolve; a resolver that hangs must not hold up the others.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A resolver file that is overwritten again so soon is fought over by somebody.
+/// A resolver file that is overwritten again so soon may be fought over by somebody.
 const FIGHT: Duration = Duration::from_secs(10);
-/// The first and the longest pause in such a fight.
-const FIGHT_PAUSE: Duration = Duration::from_secs(1);
+/// Rounds without a pause: NetworkManager writes it several times when a connection changes.
+const FREE_ROUNDS: u32 = 4;
+/// The longest pause in a fight. The first is a second.
 const MAX_FIGHT_PAUSE: Duration = Duration::from_secs(30);
 
 /// The system's name servers and our own way to them.
@@ -217,17 +218,25 @@ fn silence() -> String {
 #[derive(Debug, Default)]
 struct Fight {
     last: Cell<Option<Instant>>,
-    pause: Cell<Duration>,
+    rounds: Cell<u32>,
 }
 
 impl Fight {
     /// How long to wait after the file was replaced at `now`.
     fn pause(&self, now: Instant) -> Duration {
         let since = self.last.replace(Some(now)).map(|last| now.saturating_duration_since(last));
-        let goes_on = since.is_some_and(|since| since < FIGHT + self.pause.get());
-        let longer = (self.pause.get() * 2).clamp(FIGHT_PAUSE, MAX_FIGHT_PAUSE);
-        self.pause.set(if goes_on { longer } else { Duration::ZERO });
-        self.pause.get()
+        let goes_on = since.is_some_and(|since| since < FIGHT + pause_after(self.rounds.get()));
+        self.rounds.set(if goes_on { self.rounds.get().saturating_add(1) } else { 1 });
+        pause_after(self.rounds.get())
+    }
+}
+
+fn pause_after(rounds: u32) -> Duration {
+    let paused = rounds.saturating_sub(FREE_ROUNDS);
+    if paused == 0 {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(1 << (paused - 1).min(5)).min(MAX_FIGHT_PAUSE)
     }
 }
 
@@ -261,14 +270,10 @@ mod tests {
     #[test]
     fn a_fight_over_the_file_slows_down_and_peace_makes_it_quick_again() {
         let (fight, start) = (Fight::default(), Instant::now());
-        let seconds = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(fight.pause(seconds(0)), Duration::ZERO);
-        assert_eq!(fight.pause(seconds(1)), FIGHT_PAUSE);
-        assert_eq!(fight.pause(seconds(2)), FIGHT_PAUSE * 2);
-        for second in 3..20 {
-            fight.pause(seconds(second));
-        }
-        assert_eq!(fight.pause(seconds(20)), MAX_FIGHT_PAUSE);
-        assert_eq!(fight.pause(seconds(20 + 41)), Duration::ZERO);
+        let pauses = |seconds: std::ops::Range<u64>| -> Vec<u64> {
+            seconds.map(|second| fight.pause(start + Duration::from_secs(second)).as_secs()).collect()
+        };
+        assert_eq!(pauses(0..11), [0, 0, 0, 0, 1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(pauses(10 + 40..10 + 42), [0, 0], "after the longest pause and some peace");
     }
 }
