@@ -16,7 +16,8 @@ use super::{
 
 /// The list of what one interface's instance has changed on this system.
 ///
-/// Dropping a journal undoes what is outstanding and logs failures; [`Journal::close`] returns them.
+/// Dropping a journal undoes what is outstanding, but for the kill switch, and logs failures; [`Journal::close`] undoes
+/// everything and returns them.
 #[derive(Debug)]
 pub struct Journal {
     interface: InterfaceName,
@@ -173,7 +174,7 @@ impl Journal {
     /// As [`Journal::undo`]; the file then stays, and the next [`Journal::open`] tries again.
     pub fn close(mut self) -> Result<(), JournalError> {
         self.abandoned = true;
-        self.finish()
+        self.finish(|_| false)
     }
 
     /// Lets go of the file and changes nothing, as a crash would: the next [`Journal::open`] undoes everything.
@@ -289,8 +290,12 @@ impl Journal {
         self.file.sync_data().map_err(failed)
     }
 
-    fn finish(&mut self) -> Result<(), JournalError> {
-        self.undo_all()?;
+    /// Undoes everything but what `keep` picks, and removes the file where nothing is left in it.
+    fn finish(&mut self, keep: fn(&Change) -> bool) -> Result<(), JournalError> {
+        self.undo_all_but(keep)?;
+        if !self.outstanding.is_empty() {
+            return Ok(());
+        }
         // Still locked: an instance that waits for this file sees another inode afterwards and starts over.
         fs::remove_file(&self.path).map_err(|source| JournalError::File {
             action: "remove",
@@ -370,7 +375,8 @@ impl Drop for Journal {
         if self.abandoned {
             return;
         }
-        if let Err(error) = self.finish() {
+        // Whatever ends an instance without its saying so is no reason to lift the kill switch.
+        if let Err(error) = self.finish(Change::is_kill_switch) {
             warn!(interface = %self.interface, %error, "the system is not as it was before");
         }
     }

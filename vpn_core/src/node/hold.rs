@@ -2,45 +2,64 @@
 
 use super::running::Running;
 use crate::routes::{watch_routing, watch_tables};
-use std::{convert::Infallible, future::pending};
+use std::{convert::Infallible, time::Duration};
+use tokio::time::sleep;
+
+/// How long after a watch has ended, because too much happened at once or the system refuses, the next one begins.
+const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
 impl Running<'_> {
     /// Watches rules, routes and firewall. Network managers and firewalls clear what they do not know when they start
     /// again, and what is left then is a tunnel that says "up" and carries nothing, or not everything.
     pub(super) async fn hold(&self) -> Infallible {
-        tokio::join!(self.hold_routes(), self.hold_tables());
-        pending().await
-    }
-
-    async fn hold_routes(&self) {
-        let changed = || {
-            let mut system = self.system.borrow_mut();
-            if let Err(error) = system.refresh_networks().and_then(|()| system.restore_routes()) {
-                // While the interface is down it can have no routes; it gets them when it is up again.
-                tracing::debug!(%error, "rules and routes could not be put back");
-            }
-        };
-        match watch_routing(changed).await {
-            Ok(never) => match never {},
-            Err(error) => {
-                tracing::warn!(%error, "rules and routes that somebody removes will not be put back")
-            }
+        tokio::select! {
+            never = self.hold_routes() => never,
+            never = self.hold_tables() => never,
         }
     }
 
-    async fn hold_tables(&self) {
+    async fn hold_routes(&self) -> Infallible {
+        loop {
+            match watch_routing(|| self.put_routes_back()).await {
+                Ok(never) => match never {},
+                Err(error) => {
+                    tracing::warn!(%error, "rules and routes that somebody removes are put back late");
+                }
+            }
+            sleep(WATCH_AGAIN).await;
+            self.put_routes_back();
+        }
+    }
+
+    fn put_routes_back(&self) {
+        let mut system = self.system.borrow_mut();
+        if let Err(error) = system.refresh_networks().and_then(|()| system.restore_routes()) {
+            // While the interface is down it can have no routes; it gets them when it is up again.
+            tracing::debug!(%error, "rules and routes could not be put back");
+        }
+    }
+
+    async fn hold_tables(&self) -> Infallible {
         let is_ours = |table: &str| self.system.borrow().table_names().iter().any(|name| name == table);
-        let removed = || match self.system.borrow().restore_tables() {
-            Ok(()) => tracing::warn!("the firewall was cleared by somebody: our tables are put back"),
-            Err(error) => {
-                tracing::error!(%error, "the firewall was cleared by somebody, and our tables are missing")
-            }
+        let removed = || {
+            tracing::warn!("the firewall was cleared by somebody: putting our tables back");
+            self.put_tables_back();
         };
-        match watch_tables(is_ours, removed).await {
-            Ok(never) => match never {},
-            Err(error) => {
-                tracing::warn!(%error, "firewall tables that somebody removes will not be put back")
+        loop {
+            match watch_tables(is_ours, removed).await {
+                Ok(never) => match never {},
+                Err(error) => {
+                    tracing::warn!(%error, "firewall tables that somebody removes are put back late");
+                }
             }
+            sleep(WATCH_AGAIN).await;
+            self.put_tables_back();
+        }
+    }
+
+    fn put_tables_back(&self) {
+        if let Err(error) = self.system.borrow().restore_tables() {
+            tracing::error!(%error, "our firewall tables are missing");
         }
     }
 }

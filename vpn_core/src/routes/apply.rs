@@ -19,6 +19,9 @@ const IPV6: &str = "net/ipv6/conf/all/disable_ipv6";
 /// The routes in force, and their journal entries.
 #[derive(Debug)]
 pub struct Routes {
+    /// The plan that was asked for.
+    wanted: RoutePlan,
+    /// What of it this host can have.
     plan: RoutePlan,
     /// In the order in which they were made; undone in reverse.
     made: Vec<(EntryId, Change)>,
@@ -30,7 +33,8 @@ impl Routes {
     /// # Errors
     /// [`RouteError`]; everything that had been changed is undone.
     pub fn apply(plan: &RoutePlan, journal: &mut Journal) -> Result<Self, RouteError> {
-        let mut routes = Self { plan: RoutePlan::empty(&plan.interface), made: Vec::new() };
+        let empty = RoutePlan::empty(&plan.interface);
+        let mut routes = Self { wanted: empty.clone(), plan: empty, made: Vec::new() };
         routes.replace(plan, journal)?;
         Ok(routes)
     }
@@ -46,10 +50,11 @@ impl Routes {
     /// # Errors
     /// [`RouteError`]; the additions are undone, and the old plan stays in force.
     pub fn replace(&mut self, plan: &RoutePlan, journal: &mut Journal) -> Result<(), RouteError> {
-        let plan = &fit_to_host(plan);
-        if *plan == self.plan {
+        if *plan == self.wanted {
             return Ok(());
         }
+        let wanted = plan;
+        let plan = &fit_to_host(wanted);
         let kept = self.made.len();
         if let Err(error) = self.add(plan, journal) {
             let ids: Vec<EntryId> = self.made.drain(kept..).map(|(id, _)| id).collect();
@@ -58,10 +63,11 @@ impl Routes {
             }
             return Err(error);
         }
-        let wanted = changes(plan);
+        let needed = changes(plan);
         let stale: Vec<EntryId> =
-            self.made.iter().filter(|(_, change)| !wanted.contains(change)).map(|(id, _)| *id).collect();
+            self.made.iter().filter(|(_, change)| !needed.contains(change)).map(|(id, _)| *id).collect();
         self.made.retain(|(id, _)| !stale.contains(id));
+        self.wanted = wanted.clone();
         self.plan = plan.clone();
         journal.undo(&stale)?;
         let (routes, rules) = (plan.routes.len(), plan.rules.len());
