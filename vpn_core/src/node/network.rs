@@ -78,8 +78,16 @@ impl NetworkState {
         self.paths.borrow().is_reachable()
     }
 
-    fn due_at(&self) -> Option<Instant> {
-        [self.pace.borrow().due_at(), *self.postponed.borrow()].into_iter().flatten().min()
+    /// Waits until it is time to look at the paths.
+    async fn next_look(&self) {
+        loop {
+            let due = [self.pace.borrow().due_at(), *self.postponed.borrow()].into_iter().flatten().min();
+            let pause = due.map_or(UNASKED_LOOK, |at| at.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                () = sleep(pause) => return,
+                () = self.woken.notified() => {}
+            }
+        }
     }
 }
 
@@ -104,14 +112,13 @@ impl Running<'_> {
     }
 
     async fn look_at_paths(&self) -> Infallible {
-        self.look();
         loop {
-            let until = |at: Instant| at.saturating_duration_since(Instant::now());
-            let pause = self.network.due_at().map_or(UNASKED_LOOK, until);
-            tokio::select! {
-                () = sleep(pause) => self.look(),
-                () = self.network.woken.notified() => {}
+            self.look();
+            if self.network.postponed.borrow().is_some_and(|at| at <= Instant::now()) {
+                self.ask_peers("the network has changed again and again");
             }
+            self.tell_state();
+            self.network.next_look().await;
         }
     }
 
@@ -134,10 +141,6 @@ impl Running<'_> {
             }
             Difference::Gone | Difference::None => {}
         }
-        if network.postponed.borrow().is_some_and(|at| at <= Instant::now()) {
-            self.ask_peers("the network has changed again and again");
-        }
-        self.tell_state();
     }
 
     /// The addresses to which we send, and would.
