@@ -3,7 +3,10 @@
 //! Nothing stays changed: the one thing that is made is a TUN device, which is down and gone again before the answer is
 //! there. That is the only way to learn which offloads the kernel has.
 
-use super::{NodeOptions, lockdown::journalled_interfaces};
+use super::{
+    NodeOptions,
+    lockdown::{journalled_interfaces, locked_down},
+};
 use crate::{
     control::{ControlClient, ControlError, socket_path},
     engine::{OffloadSet, supported_suites},
@@ -195,11 +198,13 @@ fn left_behind(options: &NodeOptions) -> Vec<Finding> {
         let node = ControlClient::new(socket_path(&options.run_folder, name.as_str()));
         matches!(node.status(), Err(ControlError::NotRunning(_)))
     });
+    let locked = locked_down(options).unwrap_or_default();
     let findings: Vec<Finding> = crashed
         .map(|name| {
             let device =
                 if if_nametoindex(name.as_str()).is_ok() { ", and its device is still there" } else { "" };
-            let text = format!("{name} ended without undoing what it had changed{device}");
+            let switch = if locked.contains(&name) { ", and its kill switch is in force" } else { "" };
+            let text = format!("{name} ended without undoing what it had changed{device}{switch}");
             Finding::warning(SUBJECT, text, "run `vpn-client cleanup`, or start it again")
         })
         .collect();
