@@ -5,7 +5,7 @@
 source "$(dirname "$0")/../assert.sh"
 
 # quick WHAT: traffic flows again.
-quick() { expect_soon 3 "$1" in_ns client ping -q -c 1 -W 0.3 $GATEWAY_INSIDE; }
+quick() { expect_soon 4 "$1" in_ns client ping -q -c 1 -W 0.3 $GATEWAY_INSIDE; }
 handshakes() { client_status | jq '.peers[0].rekeys + 1'; }
 not_up() { ! client_is_up; }
 # told WORDS: what the client has told the service manager last.
@@ -34,7 +34,7 @@ export NOTIFY_SOCKET=$SCRATCH/manager
 start_client laptop
 unset NOTIFY_SOCKET
 wait_until 10 client_answers || die "the client does not answer"
-expect_soon 3 "the third endpoint is found behind two that are dead" client_is_up
+expect_soon 4 "the third endpoint is found behind two that are dead" client_is_up
 expect "the service manager hears of the connection" wait_until 3 told 'connected to'
 expect "that it is ready" grep -q READY=1 "$(log_of manager)"
 
@@ -51,6 +51,8 @@ ip -n "$(ns client)" address del 192.0.2.2/24 dev eth0
 give_address client eth0 192.0.2.99/24
 ip -n "$(ns client)" route replace default via 192.0.2.1
 quick "after another address"
+is_renewed() { (($(handshakes) > before)); }
+expect_soon 4 "the gateway was asked" is_renewed
 
 ip -n "$(ns client)" link set eth0 down
 expect "without a way there is no network, and it says so" wait_until 5 told 'no network'
@@ -65,4 +67,4 @@ expect "the service manager hears of that, too" wait_until 5 told 'connected to'
 ip -n "$(ns client)" route replace default via 192.0.3.1
 quick "after another default route"
 comes_from() { server_status | jq -r '.peers[0].endpoint' | grep -q "$1"; }
-expect_soon 3 "the server's status names the other uplink" comes_from '192\.0\.3\.2:'
+expect_soon 4 "the server's status names the other uplink" comes_from '192\.0\.3\.2:'
