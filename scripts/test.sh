@@ -35,6 +35,7 @@ main() {
   stage "cargo fmt" cargo_as_caller fmt --all --check
   stage "cargo clippy" cargo_as_caller clippy --locked --workspace --all-targets --all-features -- -D warnings
   stage "cargo doc" documentation
+  other_platforms
   dependencies
   stage "cargo test" cargo_as_caller test --locked --workspace --all-features
   stage "shellcheck" scripts_are_clean
@@ -55,6 +56,17 @@ main() {
     skip "interoperation" "--no-netns"
   fi
   summary
+}
+
+# As below: tools that cannot be had are no fault of ours.
+other_platforms() {
+  local name="type check for macOS" status=0
+  "$REPO/scripts/cross.sh" tools aarch64-apple-darwin || status=$?
+  if ((status == 3)); then
+    skip "$name" "the tools for it could not be had"
+  else
+    stage "$name" "$REPO/scripts/cross.sh" check aarch64-apple-darwin
+  fi
 }
 
 # A registry that does not answer is no fault of ours: peers that cannot be had are named as skipped, here and in the summary.

@@ -25,7 +25,6 @@ pub mod config;
 pub mod control;
 pub mod device;
 pub mod dns;
-#[cfg(target_os = "linux")]
 pub mod engine;
 pub mod gateway;
 pub mod handshake;
@@ -33,7 +32,6 @@ pub mod journal;
 pub mod kill_switch;
 pub mod local_tun;
 pub mod network;
-#[cfg(target_os = "linux")]
 pub mod node;
 pub mod routes;
 pub mod routing;

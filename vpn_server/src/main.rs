@@ -4,6 +4,7 @@ mod address;
 mod client;
 mod init;
 mod qr;
+#[cfg_attr(target_os = "macos", path = "wireguard_macos.rs")]
 mod wireguard;
 
 use anyhow::Context as _;

@@ -54,11 +54,13 @@ pub fn run(commands: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     ExitCode::from(status as u8)
 }
 
-/// A core dump would hold every key, and a release build aborts on a panic. Nobody but root attaches a debugger either.
+/// A core dump would hold every key, and a release build aborts on a panic. On Linux nobody but root attaches a debugger either.
 fn forbid_core_dumps() {
     // Keys are as safe without it as in any other program.
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
+    #[cfg(target_os = "macos")]
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
 }
 
 /// The error and its causes, each once: some errors name their cause themselves.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Folder of the control sockets.
-pub const RUN_FOLDER: &str = "/run/vpn";
+pub const RUN_FOLDER: &str = if cfg!(target_os = "macos") { "/var/run/vpn" } else { "/run/vpn" };
 
 /// Where the node with this interface has its socket.
 pub fn socket_path(run_folder: &Path, interface: &str) -> PathBuf {

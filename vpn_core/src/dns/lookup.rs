@@ -97,10 +97,8 @@ impl Lookup {
     async fn both_families(&self, name: &str, servers: &[Server]) -> Found {
         let ipv4 = pin!(self.ask(name, Kind::A, servers));
         let ipv6 = pin!(self.ask(name, Kind::Aaaa, servers));
-        let (first, second) = match select(ipv4, ipv6).await {
-            Either::Left((first, second)) => with_other(first, second).await,
-            Either::Right((first, second)) => with_other(first, second).await,
-        };
+        let (Either::Left((first, second)) | Either::Right((first, second))) = select(ipv4, ipv6).await;
+        let (first, second) = with_other(first, second).await;
         let found: Vec<IpAddr> = [&first, &second].into_iter().flatten().flatten().copied().collect();
         match (found.is_empty(), first, second) {
             (false, _, _) => Ok(found),

@@ -16,13 +16,15 @@ mod detect;
 mod hosts;
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(target_os = "linux")]
 mod lookup;
+#[cfg(target_os = "macos")]
+mod macos;
 mod message;
 #[cfg(target_os = "linux")]
 mod replace;
 mod resolv_conf;
-#[cfg(target_os = "linux")]
+#[cfg(any(test, target_os = "macos"))]
+mod scutil;
 mod socket;
 #[cfg(target_os = "linux")]
 mod upstream;
@@ -38,8 +40,9 @@ use std::{
 pub use detect::{Backend, Facts, choose};
 #[cfg(target_os = "linux")]
 pub use linux::NameServers;
-#[cfg(target_os = "linux")]
 pub use lookup::{Lookup, LookupError};
+#[cfg(target_os = "macos")]
+pub use macos::{NameServers, Upstreams, watch_file};
 pub use resolv_conf::{ResolvConf, Server};
 #[cfg(target_os = "linux")]
 pub use upstream::Upstreams;
@@ -102,6 +105,7 @@ pub enum DnsError {
     Command(#[from] crate::journal::CommandError),
 }
 
+#[cfg(target_os = "linux")]
 impl DnsError {
     fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }

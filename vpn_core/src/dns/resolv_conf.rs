@@ -1,4 +1,8 @@
 //! The text of a resolver file (resolv.conf(5)).
+#![cfg_attr(
+    not(any(test, target_os = "linux")),
+    expect(dead_code, reason = "no other system has its name servers told by a file")
+)]
 
 use crate::journal::{InterfaceName, marker};
 use std::{

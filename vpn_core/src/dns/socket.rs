@@ -1,14 +1,12 @@
-//! Sockets whose packets go beside the tunnel, as those of our own UDP sockets do: by the mark that policy routing and kill
-//! switch look for. This is what another system does in another way.
+//! Sockets whose packets go beside the tunnel, as those of our own UDP sockets do: on Linux by the mark that policy routing and
+//! kill switch look for, on macOS by the interface that they are bound to.
 
 use super::Server;
-use nix::{
-    net::if_::if_nametoindex,
-    sys::socket::{setsockopt, sockopt},
-};
+use nix::net::if_::if_nametoindex;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket},
+    os::fd::AsFd,
 };
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
@@ -17,7 +15,7 @@ pub(super) fn datagrams(address: SocketAddr, mark: u32) -> io::Result<UdpSocket>
     let any =
         if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = StdUdpSocket::bind((any, 0))?;
-    setsockopt(&socket, sockopt::Mark, &mark)?;
+    lead_outside(&socket, address, mark)?;
     socket.set_nonblocking(true)?;
     socket.connect(address)?;
     UdpSocket::from_std(socket)
@@ -26,8 +24,20 @@ pub(super) fn datagrams(address: SocketAddr, mark: u32) -> io::Result<UdpSocket>
 /// A connection to `address`.
 pub(super) async fn stream(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    setsockopt(&socket, sockopt::Mark, &mark)?;
+    lead_outside(&socket, address, mark)?;
     socket.connect(address).await
+}
+
+#[cfg(target_os = "linux")]
+fn lead_outside(socket: &impl AsFd, _address: SocketAddr, mark: u32) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    Ok(setsockopt(socket, sockopt::Mark, &mark)?)
+}
+
+#[cfg(target_os = "macos")]
+fn lead_outside(socket: &impl AsFd, address: SocketAddr, _mark: u32) -> io::Result<()> {
+    crate::udp::scope_to(socket.as_fd(), address.is_ipv6(), Some(crate::network::uplink()?))
 }
 
 /// A server's address with `port`; a zone is an interface's name or number.

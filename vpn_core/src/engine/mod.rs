@@ -18,6 +18,7 @@ mod offload;
 mod outlet;
 mod queue;
 mod queues;
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "nice has no safe wrapper in std")]
 mod sys;
 mod uplink;
@@ -60,7 +61,8 @@ impl Queue {
 }
 
 /// How much the control thread yields to the packet threads: it still gets a quarter of a processor that one of those
-/// wants for itself.
+/// wants for itself. (macOS has one niceness for all threads of a process, and is left alone.)
+#[cfg(target_os = "linux")]
 const CONTROL_NICENESS: libc::c_int = 5;
 
 /// What the engine tells its owner.
@@ -135,6 +137,7 @@ impl Engine {
                 // However it ends, whoever waits for an answer must not wait for ever.
                 let _closed = CloseOnDrop(&mailbox);
                 // Where processors are short, handshakes wait for packets and not packets for handshakes.
+                #[cfg(target_os = "linux")]
                 sys::lower_priority(CONTROL_NICENESS);
                 control_loop::run(device, &mailbox, &outward, &sink);
                 Ok(())
@@ -194,11 +197,22 @@ impl Engine {
         })
     }
 
+    /// Sends everything from now on through the interface with this number. Sockets given to [`Engine::rebind`] later have
+    /// their own.
+    ///
+    /// # Errors
+    /// What the system says: most often that there is no such interface any more.
+    #[cfg(target_os = "macos")]
+    pub fn set_scope(&self, interface: std::num::NonZeroU32) -> io::Result<()> {
+        self.queues.iter().try_for_each(|queue| queue.udp.set_scope(interface))
+    }
+
     /// Marks all packets sent from now on (`SO_MARK`); 0 for no mark. Sockets given to [`Engine::rebind`] later have
     /// their own.
     ///
     /// # Errors
     /// What the system says: most often that `CAP_NET_ADMIN` is missing.
+    #[cfg(target_os = "linux")]
     pub fn set_mark(&self, mark: u32) -> io::Result<()> {
         self.queues.iter().try_for_each(|queue| queue.udp.set_mark(mark))
     }

@@ -32,9 +32,8 @@ impl QueueCount {
     /// The number, on this machine.
     pub fn get(self) -> usize {
         match self {
-            Self::Automatic => {
-                available_parallelism().map_or(1, |processors| processors.get().min(MAX_AUTOMATIC))
-            }
+            Self::Automatic => available_parallelism()
+                .map_or(1, |processors| processors.get().min(MAX_AUTOMATIC).min(MAX_QUEUES)),
             Self::Exactly(count) => count,
         }
     }

@@ -13,13 +13,19 @@
 //!   An administrator's own nftables table with a drop policy is never edited; a warning names the rule to add.
 //!
 //! The rule text is pure ([`nft_text`], [`iptables_text`]) and compiles anywhere; applying it is Linux only.
+//!
+//! On macOS there are two sysctls and an anchor of pf instead: the gateway of `macos`, the text of `pf`.
 
 #[cfg(target_os = "linux")]
 mod apply;
 #[cfg(any(test, target_os = "linux"))]
 mod foreign;
 mod iptables;
+#[cfg(target_os = "macos")]
+mod macos;
 mod nft;
+#[cfg(any(test, target_os = "macos"))]
+mod pf;
 
 use ipnet::IpNet;
 
@@ -28,6 +34,8 @@ use crate::journal::{CommandError, Family, InterfaceName, JournalError};
 #[cfg(target_os = "linux")]
 pub use apply::{Gateway, detect_egress};
 pub use iptables::iptables_text;
+#[cfg(target_os = "macos")]
+pub use macos::Gateway;
 pub use nft::{nft_text, table_name};
 
 /// Where masqueraded traffic leaves.

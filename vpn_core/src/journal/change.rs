@@ -5,7 +5,7 @@ use core::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::NameServersChange;
+use super::{MacChange, NameServersChange};
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -203,6 +203,8 @@ pub enum Change {
     },
     /// The system was told to ask other name servers.
     NameServers(NameServersChange),
+    /// A change to a Mac.
+    Mac(MacChange),
 }
 
 impl Change {
@@ -218,7 +220,8 @@ impl Change {
             | Self::PolicyRule(_)
             | Self::Route(_)
             | Self::RefusingTable(_)
-            | Self::Mark { .. } => false,
+            | Self::Mark { .. }
+            | Self::Mac(_) => false,
         }
     }
 }
@@ -226,7 +229,19 @@ impl Change {
 impl Change {
     /// Whether it is the kill switch.
     pub fn is_kill_switch(&self) -> bool {
-        matches!(self, Self::KillSwitch { .. })
+        match self {
+            Self::KillSwitch { .. } => true,
+            Self::Mac(change) => change.is_kill_switch(),
+            Self::Sysctl { .. }
+            | Self::NftTable { .. }
+            | Self::IptablesRule { .. }
+            | Self::IptablesChain { .. }
+            | Self::PolicyRule(_)
+            | Self::Route(_)
+            | Self::RefusingTable(_)
+            | Self::Mark { .. }
+            | Self::NameServers(_) => false,
+        }
     }
 }
 
@@ -249,6 +264,7 @@ impl fmt::Display for Change {
             Self::RefusingTable(table) => write!(f, "route {table}"),
             Self::Mark { mark } => write!(f, "firewall mark {mark}"),
             Self::NameServers(change) => write!(f, "{change}"),
+            Self::Mac(change) => change.fmt(f),
         }
     }
 }

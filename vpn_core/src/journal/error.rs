@@ -76,6 +76,15 @@ pub enum JournalError {
         /// How many ranges were looked at.
         tried: u32,
     },
+    /// pf of a Mac would not look at rules of ours.
+    #[error(
+        "the main rules of pf have no {kind} \"com.apple/*\", so rules of ours would not be looked at: put that line of \
+         Apple's /etc/pf.conf back, and load it with pfctl -f /etc/pf.conf"
+    )]
+    NoPfAnchor {
+        /// `anchor`, `nat-anchor` or `scrub-anchor`.
+        kind: &'static str,
+    },
     /// A netlink request failed.
     #[error("netlink: {0}")]
     Netlink(#[source] io::Error),

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::Uid;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -61,7 +62,7 @@ impl Journal {
         let path = directory.join(format!("{interface}.journal"));
         let file = lock_file(&path, interface)?;
         let contents = read(&file, &path)?;
-        let system = current_system();
+        let system = SystemId::current();
         let mut journal = Self {
             interface: interface.clone(),
             directory: directory.to_owned(),
@@ -199,7 +200,7 @@ impl Journal {
             return Ok(Vec::new());
         }
         let contents = read(&file, &path)?;
-        if contents.system != Some(current_system()) {
+        if contents.system != Some(SystemId::current()) {
             return Ok(Vec::new());
         }
         Ok(contents.outstanding.into_iter().map(|(_, change)| change).collect())
@@ -306,7 +307,6 @@ impl Journal {
     }
 }
 
-#[cfg(target_os = "linux")]
 impl Journal {
     /// Sets a sysctl after writing down its present value; `dependents` are keys that the kernel changes along with
     /// it and that are put back too. A value that is already in force is still recorded, so that another instance
@@ -358,15 +358,7 @@ impl Journal {
             debug!(key = set.key, "another instance still needs this sysctl");
             return Ok(());
         }
-        super::undo::restore_sysctl(set, previous, dependents)
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Journal {
-    fn undo_change(&self, _change: &Change) -> Result<(), JournalError> {
-        let source = io::Error::from(io::ErrorKind::Unsupported);
-        Err(JournalError::File { action: "undo a Linux change listed in", path: self.path.clone(), source })
+        super::restore::restore_sysctl(set, previous, dependents)
     }
 }
 
@@ -386,8 +378,7 @@ fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
     let failed = |action| move |source| JournalError::File { action, path: directory.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
     let metadata = fs::metadata(directory).map_err(failed("read"))?;
-    let owned = is_ours(&metadata).map_err(failed("find the owner of"))?;
-    if metadata.permissions().mode() & 0o022 != 0 || !owned {
+    if metadata.permissions().mode() & 0o022 != 0 || !is_ours(&metadata) {
         return Err(JournalError::NotPrivate { path: directory.to_owned() });
     }
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -398,8 +389,8 @@ fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
 
 /// Whether it belongs to root or to the user of this process. Whoever owns the folder can put a journal there, and with
 /// it have us change sysctls and firewall rules as root.
-fn is_ours(metadata: &Metadata) -> io::Result<bool> {
-    Ok(metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid())
+fn is_ours(metadata: &Metadata) -> bool {
+    metadata.uid() == 0 || metadata.uid() == Uid::effective().as_raw()
 }
 
 /// Opens and locks the file at `path`. The loop is for a file that its owner removes between our opening and locking
@@ -447,13 +438,4 @@ fn sync_directory(directory: &Path) -> Result<(), JournalError> {
         path: directory.to_owned(),
         source,
     })
-}
-
-fn current_system() -> SystemId {
-    SystemId {
-        boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
-        namespace: fs::read_link("/proc/thread-self/ns/net")
-            .map(|link| link.display().to_string())
-            .unwrap_or_default(),
-    }
 }

@@ -29,18 +29,33 @@ mod command;
 mod error;
 mod format;
 mod log;
+pub mod mac;
+#[cfg(target_os = "macos")]
+mod macos;
 mod name;
 mod name_servers;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "macos")]
+mod pf;
 #[cfg(target_os = "linux")]
 mod resolv_conf;
 #[cfg(target_os = "linux")]
 pub mod resolved;
+mod restore;
+mod routing_message;
+#[cfg(target_os = "macos")]
+mod routing_socket;
 #[cfg(target_os = "linux")]
 pub mod sysctl;
+#[cfg(target_os = "macos")]
+#[path = "sysctl_macos.rs"]
+pub mod sysctl;
+mod system;
 #[cfg(target_os = "linux")]
 mod undo;
+#[cfg(target_os = "macos")]
+use macos as undo;
 
 pub use change::{
     Change, DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector, SysctlValue,
@@ -49,7 +64,15 @@ pub use command::{CommandError, IPTABLES_WAIT, installed, require, run};
 pub use error::JournalError;
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};
+pub use mac::{MacChange, MacRoute};
+#[cfg(target_os = "macos")]
+pub use macos::{add_route, scutil};
 pub use name::{InterfaceName, InterfaceNameError};
 pub use name_servers::{Kept, NameServersChange, kept_beside, made_beside, marker, tunnel_of};
+#[cfg(target_os = "macos")]
+pub use pf::{PfRules, pfctl};
 #[cfg(target_os = "linux")]
 pub use resolv_conf::{belongs_to, remove};
+pub use routing_message::RoutingEvent;
+#[cfg(target_os = "macos")]
+pub use routing_socket::RoutingSocket;

@@ -1,14 +1,14 @@
 //! Undoing one change. What is already gone is not an error.
 
 use super::{
-    Change, CommandError, Family, IPTABLES_WAIT, JournalError, NameServersChange, SysctlValue,
-    netlink::Netlink, resolv_conf, resolved, run, sysctl,
+    Change, CommandError, Family, IPTABLES_WAIT, JournalError, NameServersChange, netlink::Netlink,
+    resolv_conf, resolved, run,
 };
 
 /// Undoes everything but sysctls, which need to know about the other journals.
 pub(super) fn undo(change: &Change) -> Result<(), JournalError> {
     match change {
-        Change::Sysctl { .. } | Change::Mark { .. } => Ok(()),
+        Change::Sysctl { .. } | Change::Mark { .. } | Change::Mac(_) => Ok(()),
         Change::NftTable { family, name } => remove_table(family, name),
         Change::KillSwitch { table } => remove_table("inet", table),
         Change::IptablesRule { family, table, chain, rule } => {
@@ -52,38 +52,11 @@ fn undo_name_servers(change: &NameServersChange) -> Result<(), JournalError> {
     }
 }
 
-/// Puts a sysctl and those that the kernel changed along with it back, where `set` is still in force.
-pub(super) fn restore_sysctl(
-    set: &SysctlValue,
-    previous: &str,
-    dependents: &[SysctlValue],
-) -> Result<(), JournalError> {
-    // Not there: the interface has gone. Another value: somebody has decided otherwise since.
-    if !sysctl::read(&set.key).is_ok_and(|current| current == set.value) || previous == set.value {
-        return Ok(());
-    }
-    write(&set.key, previous)?;
-    for dependent in dependents {
-        if sysctl::read(&dependent.key).is_ok_and(|current| current != dependent.value) {
-            write(&dependent.key, &dependent.value)?;
-        }
-    }
-    Ok(())
-}
-
 /// `add` first, so that `delete` finds a table; one batch, so nobody sees the empty one.
 fn remove_table(family: &str, name: &str) -> Result<(), JournalError> {
     let text = format!("add table {family} {name}\ndelete table {family} {name}\n");
     run("nft", &["-f", "-"], Some(&text))?;
     Ok(())
-}
-
-fn write(key: &str, value: &str) -> Result<(), JournalError> {
-    sysctl::write(key, value).map_err(|source| JournalError::Sysctl {
-        action: "set",
-        key: key.to_owned(),
-        source,
-    })
 }
 
 fn iptables(family: Family, table: &str, arguments: &[&str]) -> Result<String, CommandError> {

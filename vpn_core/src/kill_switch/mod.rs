@@ -8,11 +8,19 @@
 //!
 //! That is called lockdown here, and ends with the next orderly stop, with `vpn-client down` and `vpn-client cleanup`, and
 //! when the machine starts again. The next start takes the table over and replaces it in one transaction.
+//!
+//! On macOS the table is an anchor of pf: the rules of `pf`, put in force by `macos`.
 
+#[cfg(target_os = "macos")]
+mod macos;
+mod pf;
 mod text;
 
 use crate::journal::{Change, CommandError, Journal, JournalError, require, run};
 
+#[cfg(target_os = "macos")]
+pub use macos::MacKillSwitch;
+pub use pf::{PfRequest, pf_anchor, pf_text};
 pub use text::{KillSwitchRequest, KillSwitchRules, rules};
 
 /// Why the kill switch could not be put in force.

@@ -7,16 +7,16 @@
 //!
 //! A frame is what one system call carries: a `virtio_net_hdr` and up to 64 KB of TCP or UDP that the kernel left
 //! unsegmented. Moving such frames instead of packets is worth a factor of two (docs/adr/0004). Segmentation and
-//! coalescing are pure and compile anywhere; the device itself is Linux's.
-#![cfg_attr(
-    not(target_os = "linux"),
-    allow(dead_code, reason = "segmentation and coalescing await a device there")
-)]
+//! coalescing are pure and compile anywhere. The device itself is Linux's (`device`), or a `utun` of macOS (`macos`), whose
+//! frames are single packets.
 
 mod coalesce;
+mod config;
 #[cfg(target_os = "linux")]
 mod device;
 mod flows;
+#[cfg(target_os = "macos")]
+mod macos;
 #[cfg(target_os = "linux")]
 mod offload;
 mod segment;
@@ -25,11 +25,16 @@ mod segment;
 mod sys;
 #[cfg(test)]
 mod test_packets;
+#[cfg(any(test, target_os = "macos"))]
+mod utun;
 mod vnet;
 mod writer;
 
+pub use config::{MAX_QUEUES, TunConfig, TunError};
 #[cfg(target_os = "linux")]
-pub use device::{MAX_QUEUES, Tun, TunConfig, TunError, TunQueue};
+pub use device::{Tun, TunQueue};
+#[cfg(target_os = "macos")]
+pub use macos::{Tun, TunQueue};
 pub use segment::{FrameError, SuperPacket};
 pub use vnet::{FrameFormat, MAX_FRAME_SIZE, Offloads, VNET_HEADER_SIZE};
 pub use writer::{TunWriter, WriteReport};

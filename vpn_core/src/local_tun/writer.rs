@@ -58,7 +58,6 @@ impl TunWriter {
     /// Writes `packets`, which lie in `arena`, in the order of arrival within each flow. Runs of a flow become one write;
     /// headers in `arena` are overwritten. A checksum that was left out is partial for the kernel, or computed where the
     /// device cannot say so. A packet that the kernel refuses is counted and does not hold up the others.
-    #[cfg(target_os = "linux")]
     pub fn write_packets(
         &mut self,
         tun: &super::TunQueue,

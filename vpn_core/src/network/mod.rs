@@ -15,6 +15,10 @@
 mod clocks;
 #[cfg(target_os = "linux")]
 mod events;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(any(test, target_os = "macos"))]
+mod netstat;
 mod pace;
 mod path;
 #[cfg(target_os = "linux")]
@@ -23,6 +27,8 @@ mod path_linux;
 pub use clocks::{Clocks, Jump};
 #[cfg(target_os = "linux")]
 pub use events::watch_network;
+#[cfg(target_os = "macos")]
+pub use macos::{PathFinder, uplink, uplink_name, watch_network};
 pub use pace::{Allowance, Pace};
 pub use path::{Difference, Path, Paths};
 #[cfg(target_os = "linux")]

@@ -3,6 +3,16 @@
 //! Nothing stays changed: the one thing that is made is a TUN device, which is down and gone again before the answer is
 //! there. That is the only way to learn which offloads the kernel has.
 
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as system;
+#[cfg(target_os = "macos")]
+use macos as system;
+
 use super::{
     NodeOptions,
     lockdown::{journalled_interfaces, locked_down},
@@ -10,21 +20,14 @@ use super::{
 use crate::{
     control::{ControlClient, ControlError, socket_path},
     engine::{OffloadSet, supported_suites},
-    journal::{Family, installed, netlink::Netlink, sysctl},
     local_tun::{Tun, TunError},
-    network::PathFinder,
     udp::UdpSocket,
     wire::hybrid::SuiteSet,
 };
 use nix::net::if_::if_nametoindex;
 use serde::Serialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-/// Addresses of the documentation ranges (RFC 5737, RFC 3849): routed like any other, and nobody's.
-const SOMEWHERE: [(Family, IpAddr); 2] = [
-    (Family::V4, IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1))),
-    (Family::V6, IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
-];
 /// What a socket's buffer should hold at least, in bytes as the kernel counts them: twice what was asked for.
 const SMALL_BUFFER: usize = 2 << 20;
 
@@ -78,16 +81,15 @@ impl Finding {
 
 /// Looks at everything.
 pub fn examine(options: &NodeOptions) -> Vec<Finding> {
-    let mut findings = vec![tun(), udp(), cipher(), policy_routing(), firewall(), ipv6()];
-    findings.extend(SOMEWHERE.map(|(family, address)| way_out(family, address)));
+    let mut findings = vec![tun(), udp(), cipher()];
+    findings.extend(system::examine());
     findings.extend(left_behind(options));
     findings
 }
 
 fn tun() -> Finding {
     const SUBJECT: &str = "TUN device";
-    // At most 15 bytes: process numbers have 7 digits. No other process has this one.
-    let name = format!("vpnprobe{}", std::process::id());
+    let name = system::probe_name();
     match Tun::create(&OffloadSet::AUTO.tun_config(name)) {
         Ok(tun) => {
             let in_force = OffloadSet { tun: tun.offloads(), ..OffloadSet::OFF };
@@ -109,8 +111,7 @@ fn udp() -> Finding {
     let (receive, send) = socket.buffer_sizes().unwrap_or_default();
     let text = format!("offloads: {in_force}; buffers of {} and {} KiB", receive >> 10, send >> 10);
     if receive.min(send) < SMALL_BUFFER {
-        let remedy = "run it as root, or raise net.core.rmem_max and net.core.wmem_max";
-        return Finding::warning(SUBJECT, text, remedy);
+        return Finding::warning(SUBJECT, text, system::LARGER_BUFFERS);
     }
     Finding::good(SUBJECT, text)
 }
@@ -119,70 +120,6 @@ fn cipher() -> Finding {
     let aes = supported_suites() == SuiteSet::WITH_AES_256_GCM;
     let text = if aes { "AES-256-GCM in hardware" } else { "ChaCha20-Poly1305; no AES in hardware" };
     Finding::good("cipher", text)
-}
-
-fn policy_routing() -> Finding {
-    const SUBJECT: &str = "policy routing";
-    let rules = Netlink::open().and_then(|mut netlink| netlink.rules(Family::V4));
-    match rules {
-        Ok(rules) if rules.is_empty() => {
-            let text =
-                "this kernel has none: use one with CONFIG_IP_MULTIPLE_TABLES, or set routes = \"off\"";
-            Finding::bad(SUBJECT, text)
-        }
-        Ok(rules) => Finding::good(SUBJECT, format!("{} rules for IPv4", rules.len())),
-        Err(error) => Finding::bad(SUBJECT, error.to_string()),
-    }
-}
-
-fn firewall() -> Finding {
-    const SUBJECT: &str = "firewall";
-    if installed("nft") {
-        return Finding::good(SUBJECT, "nft is installed");
-    }
-    let strict = sysctl::each("net/ipv4/conf", "rp_filter")
-        .iter()
-        .any(|key| sysctl::read(key).is_ok_and(|value| value == "1"));
-    let text = if strict {
-        "nft is not installed: no kill switch, and the strict reverse path filter of this host drops what peers send"
-    } else {
-        "nft is not installed: no kill switch"
-    };
-    Finding::warning(SUBJECT, text, "install the package nftables")
-}
-
-fn ipv6() -> Finding {
-    const SUBJECT: &str = "IPv6";
-    match sysctl::read("net/ipv6/conf/default/disable_ipv6").as_deref() {
-        Ok("0") => Finding::good(SUBJECT, "on"),
-        Ok(_) => {
-            let text = "off for new interfaces: IPv6 addresses of the tunnel will be left out";
-            Finding::warning(SUBJECT, text, "set net.ipv6.conf.default.disable_ipv6 = 0")
-        }
-        Err(_) => Finding::good(SUBJECT, "this kernel has none"),
-    }
-}
-
-/// Where traffic that takes no tunnel leaves.
-fn way_out(family: Family, address: IpAddr) -> Finding {
-    let subject = match family {
-        Family::V4 => "way out, IPv4",
-        Family::V6 => "way out, IPv6",
-    };
-    let path = PathFinder::new(0).ok().and_then(|mut finder| finder.path_to(address));
-    let text = match path {
-        Some(path) => {
-            let name =
-                interface_name(path.interface).unwrap_or_else(|| format!("interface {}", path.interface));
-            path.gateway.map_or_else(|| name.clone(), |gateway| format!("{name}, by {gateway}"))
-        }
-        None => "none".to_owned(),
-    };
-    Finding::good(subject, text)
-}
-
-fn interface_name(number: u32) -> Option<String> {
-    Netlink::open().ok()?.interface_name(number).ok()
 }
 
 /// What is in journals of nodes that do not run.
@@ -241,7 +178,7 @@ mod tests {
             let says = finding.remedy.is_some();
             assert!(says || matches!(finding.verdict, Verdict::Good | Verdict::Bad), "{finding:?}");
         }
-        let device = format!("vpnprobe{}", std::process::id());
+        let device = system::probe_name();
         assert!(if_nametoindex(device.as_str()).is_err(), "{device} is still there");
     }
 }

@@ -6,6 +6,7 @@
 
 mod doctor;
 mod expiry;
+#[cfg_attr(target_os = "macos", path = "hold_macos.rs")]
 mod hold;
 mod lockdown;
 mod names;
@@ -13,6 +14,7 @@ mod network;
 mod peers;
 mod report;
 mod running;
+#[cfg_attr(target_os = "macos", path = "system_macos.rs")]
 mod system;
 
 pub use doctor::{Finding, Verdict, examine};
@@ -40,7 +42,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use lockdown::{KillSwitchLeft, cleanup, locked_down};
 
 /// Folder of the journals.
-pub const STATE_FOLDER: &str = "/var/lib/vpn";
+pub const STATE_FOLDER: &str = if cfg!(target_os = "macos") { "/var/db/vpn" } else { "/var/lib/vpn" };
 
 /// How long a start waits for a predecessor to be gone: after `kill -9` the kernel needs a moment to give back locks,
 /// port and device, and after a stop the node itself needs one to undo what it changed.

@@ -8,13 +8,12 @@ use crate::{
     config::Role,
     device::Device,
     network::{Allowance, Clocks, Difference, Jump, NetworkEvent, Pace, PathFinder, Paths, watch_network},
-    routes::RoutingMark,
     tunnel::{PeerState, Unanswered},
 };
 use std::{
     cell::RefCell,
     convert::Infallible,
-    env,
+    env, io,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -50,8 +49,7 @@ pub(super) struct NetworkState {
 }
 
 impl NetworkState {
-    pub(super) fn new(mark: RoutingMark) -> Self {
-        let finder = PathFinder::new(mark.value());
+    pub(super) fn new(finder: io::Result<PathFinder>) -> Self {
         if let Err(error) = &finder {
             tracing::warn!(%error, "changes of this host's network will be noticed late");
         }
@@ -125,6 +123,9 @@ impl Running<'_> {
     fn look(&self) {
         let network = &self.network;
         network.pace.borrow_mut().take(Instant::now());
+        if let Err(error) = self.system.borrow_mut().follow_network(&self.engine.borrow()) {
+            tracing::warn!(%error, "the change of network could not be followed");
+        }
         let endpoints = self.endpoints();
         let was_reachable = network.is_reachable();
         let difference = {

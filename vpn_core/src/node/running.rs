@@ -66,7 +66,7 @@ impl<'a> Running<'a> {
         load: &'a dyn Fn() -> Result<Config, ConfigError>,
     ) -> Result<(Self, Notices), NodeError> {
         let (mut system, queues) = once_free(|| System::start(&config, role, options)).await?;
-        let names = Names::new(system.mark().value());
+        let names = Names::new(system.socket_mark());
         let mut addresses = Addresses::default();
         addresses.resolve(endpoint_names(&config), &names, &Captured::at_start(&config)).await;
         let peers = admitted(&config, &addresses);
@@ -94,7 +94,7 @@ impl<'a> Running<'a> {
             offload = %engine.offloads(),
             "the tunnel is ready"
         );
-        let network = NetworkState::new(system.mark());
+        let network = NetworkState::new(system.path_finder());
         let running = Self {
             network,
             role,

@@ -3,11 +3,12 @@
 use super::{NodeError, NodeOptions};
 use crate::{
     config::{self, Config, Role},
-    engine::{OffloadSet, Queue},
+    engine::{Engine, OffloadSet, Queue},
     gateway::{Gateway, GatewayConfig},
     journal::{Change, InterfaceName, Journal},
     kill_switch::{self, KillSwitch, KillSwitchRequest, KillSwitchRules},
     local_tun::{Tun, TunConfig},
+    network::PathFinder,
     routes::{
         DefaultRoute, InterfaceSetup, Lan, RouteError, RoutePlan, RouteRequest, Routes, RoutingMark,
         on_link_networks, plan, reserve_mark, tunnel_networks,
@@ -15,7 +16,10 @@ use crate::{
     udp::{UdpConfig, UdpError, UdpSocket},
 };
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 /// The journal and what is in it.
 #[derive(Debug)]
@@ -114,14 +118,24 @@ impl System {
         UdpSocket::bind_group(config, *count)
     }
 
-    /// What our sockets' datagrams are told by.
-    pub(super) const fn mark(&self) -> RoutingMark {
-        self.mark
+    /// What tells which way our sockets' datagrams take.
+    pub(super) fn path_finder(&self) -> io::Result<PathFinder> {
+        PathFinder::new(self.mark.value())
     }
 
     /// Whether peers know our port from their configuration, so that it must not change.
     pub(super) const fn has_fixed_port(&self) -> bool {
         self.listen_port.is_some()
+    }
+
+    /// Nothing needs to follow a change of network: marked datagrams take the routes that there are.
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "as on macOS, where sockets are bound to an interface"
+    )]
+    pub(super) fn follow_network(&mut self, _engine: &Engine) -> Result<(), NodeError> {
+        Ok(())
     }
 
     fn start_gateway(&mut self, config: &Config, wanted: &config::GatewayConfig) -> Result<(), NodeError> {
@@ -243,6 +257,11 @@ impl System {
     /// The list of what was changed.
     pub(super) fn journal(&mut self) -> &mut Journal {
         &mut self.journal
+    }
+
+    /// The mark of our own sockets.
+    pub(super) fn socket_mark(&self) -> u32 {
+        self.mark.value()
     }
 
     /// Undoes everything.

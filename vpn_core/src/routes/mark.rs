@@ -1,4 +1,5 @@
 //! Firewall marks, and the routing tables and rule priorities that go with them.
+#![cfg_attr(not(any(test, target_os = "linux")), expect(dead_code, reason = "no other system has marks"))]
 
 #[cfg(target_os = "linux")]
 use crate::journal::{

@@ -35,14 +35,22 @@ mod guard;
 #[cfg(target_os = "linux")]
 mod interface;
 mod lan;
+#[cfg(any(test, target_os = "macos"))]
+mod mac_plan;
+#[cfg(target_os = "macos")]
+mod macos;
 mod mark;
 mod marks;
 #[cfg(target_os = "linux")]
 mod on_link;
 mod plan;
+mod setup;
 #[cfg(target_os = "linux")]
 mod tables;
 #[cfg(target_os = "linux")]
+mod watch;
+#[cfg(target_os = "macos")]
+#[path = "watch_macos.rs"]
 mod watch;
 
 use std::{io, net::IpAddr};
@@ -56,18 +64,29 @@ pub use apply::Routes;
 #[cfg(target_os = "linux")]
 pub use guard::watch_routing;
 #[cfg(target_os = "linux")]
-pub use interface::{InterfaceSetup, shape_interface};
+pub use interface::shape_interface;
 pub use lan::Lan;
+#[cfg(target_os = "macos")]
+pub use macos::{MacRoutes, on_link_networks, shape_interface};
 pub use mark::RoutingMark;
 #[cfg(target_os = "linux")]
 pub use mark::reserve_mark;
 #[cfg(target_os = "linux")]
 pub use on_link::on_link_networks;
 pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, tunnel_networks};
+pub use setup::InterfaceSetup;
 #[cfg(target_os = "linux")]
 pub use tables::watch_tables;
-#[cfg(target_os = "linux")]
-pub use watch::{Link, watch_link};
+pub use watch::watch_link;
+
+/// The state of an interface, as far as we follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Set up by its administrator. Otherwise its routes and IPv6 addresses are gone, and traffic goes beside the tunnel.
+    pub is_up: bool,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+}
 
 /// Why an interface or its routes could not be set up.
 #[derive(Debug, thiserror::Error)]

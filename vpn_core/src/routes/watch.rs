@@ -1,6 +1,6 @@
 //! Following what others do to the tunnel interface: setting it down and up, changing its MTU, taking it away.
 
-use super::RouteError;
+use super::{Link, RouteError};
 use crate::journal::InterfaceName;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
@@ -12,15 +12,6 @@ use rtnetlink::{
     },
 };
 use std::io;
-
-/// The state of an interface, as far as we follow it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Set up by its administrator. Otherwise its routes and IPv6 addresses are gone, and traffic goes beside the tunnel.
-    pub is_up: bool,
-    /// Its MTU, in bytes.
-    pub mtu: u32,
-}
 
 impl Link {
     fn of(message: &LinkMessage) -> Self {

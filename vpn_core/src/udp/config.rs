@@ -1,6 +1,6 @@
 //! What a UDP socket is made from, and why it may not come to be.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, num::NonZeroU32};
 
 /// Size of the kernel's receive and send buffer, in bytes.
 const DEFAULT_BUFFER_SIZE: usize = 8 << 20; // default ones cost 25,000 retransmissions in 7 s when measured
@@ -11,8 +11,10 @@ pub struct UdpConfig {
     /// Address and port. `[::]` also receives IPv4 and becomes `0.0.0.0` where the kernel has no IPv6. Port 0 lets
     /// the kernel choose.
     pub listen: SocketAddr,
-    /// Mark of all packets sent, for policy routing; needs `CAP_NET_ADMIN`.
+    /// Linux: mark of all packets sent, for policy routing; needs `CAP_NET_ADMIN`.
     pub fwmark: Option<u32>,
+    /// macOS: number of the interface that all packets leave through.
+    pub scope: Option<NonZeroU32>,
     /// Size of the kernel's receive buffer, in bytes. Without `CAP_NET_ADMIN` `net.core.rmem_max` limits it.
     pub receive_buffer: usize,
     /// Size of the kernel's send buffer, in bytes. Without `CAP_NET_ADMIN` `net.core.wmem_max` limits it.
@@ -29,6 +31,7 @@ impl UdpConfig {
         Self {
             listen,
             fwmark: None,
+            scope: None,
             receive_buffer: DEFAULT_BUFFER_SIZE,
             send_buffer: DEFAULT_BUFFER_SIZE,
             gso: true,

@@ -1,9 +1,8 @@
 //! Waiting for a socket or a TUN queue in a way that another thread can end.
 
-use super::sys;
+use super::{platform::Bell, sys};
 use std::{
-    fs::File,
-    io::{self, Read, Write},
+    io,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     time::{Duration, Instant},
 };
@@ -59,11 +58,11 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Ends the waits of any number of threads (an eventfd). Once raised it stays so: every wait returns at once until
+/// Ends the waits of any number of threads. Once raised it stays so: every wait returns at once until
 /// [`Interrupt::clear`].
 #[derive(Debug)]
 pub struct Interrupt {
-    counter: File,
+    bell: Bell,
 }
 
 impl Interrupt {
@@ -72,18 +71,17 @@ impl Interrupt {
     /// # Errors
     /// When the process has no file descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { counter: File::from(sys::event_counter()?) })
+        Ok(Self { bell: Bell::new()? })
     }
 
     /// Wakes every thread that waits now or later.
     pub fn raise(&self) {
-        // Fails only when the counter is full, which means that it is raised.
-        let _ = (&self.counter).write(&1_u64.to_ne_bytes());
+        self.bell.ring();
     }
 
     /// Lets threads wait again. Returns whether it had been raised.
     pub fn clear(&self) -> bool {
-        (&self.counter).read(&mut [0; 8]).is_ok()
+        self.bell.silence()
     }
 
     /// Waits until `source` (a `UdpSocket`, a `TunQueue`) can be read, the interrupt is raised or `timeout` is over;
@@ -103,7 +101,7 @@ impl Interrupt {
     pub fn wait(&self, watched: &mut [Watch<'_>], timeout: Option<Duration>) -> io::Result<Wake> {
         const NOTHING: libc::pollfd = libc::pollfd { fd: -1, events: 0, revents: 0 }; // the kernel passes over it
         let mut targets = [NOTHING; 1 + MAX_WATCHED];
-        targets[0] = libc::pollfd { fd: self.counter.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        targets[0] = libc::pollfd { fd: self.bell.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         debug_assert!(watched.len() <= MAX_WATCHED, "no more than a queue has");
         for (target, watch) in targets[1..].iter_mut().zip(&*watched) {
             *target = libc::pollfd { fd: watch.source.as_raw_fd(), events: watch.wanted, revents: 0 };
@@ -136,7 +134,7 @@ impl Interrupt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{os::unix::net::UnixStream, sync::Arc, thread};
+    use std::{io::Write as _, os::unix::net::UnixStream, sync::Arc, thread};
 
     #[test]
     fn data_interrupt_and_timeout_are_told_apart() {

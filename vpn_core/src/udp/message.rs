@@ -1,26 +1,63 @@
-//! Socket addresses and control messages as the bytes that `recvmsg` and `sendmsg` of Linux exchange.
+//! Socket addresses and control messages as the bytes that `recvmsg` and `sendmsg` exchange.
 //!
-//! Handled as bytes, they need no unsafe code and can be tested without a socket.
+//! Handled as bytes, they need no unsafe code and can be tested without a socket; those of one system on the other, too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// How a system lays its addresses and control messages out. 64-bit systems only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dialect {
+    /// The number of IPv6's address family.
+    af_inet6: u8,
+    /// A socket address begins with its own length and the family, a byte each; otherwise the family takes two.
+    has_length: bool,
+    /// Size of the length in `struct cmsghdr`, in bytes, and what all its parts are aligned to.
+    word: usize,
+    ip_pktinfo: i32,
+    ipv6_pktinfo: i32,
+    /// Where in a received `struct in_pktinfo` our address is.
+    arrival: usize,
+}
+
+/// Linux fills `ipi_spec_dst` with the address to answer from, also where the datagram was a broadcast.
+const LINUX: Dialect =
+    Dialect { af_inet6: 10, has_length: false, word: 8, ip_pktinfo: 8, ipv6_pktinfo: 50, arrival: 4 };
+
+/// macOS fills `ipi_addr` only, the address in the datagram.
+const MACOS: Dialect =
+    Dialect { af_inet6: 30, has_length: true, word: 4, ip_pktinfo: 26, ipv6_pktinfo: 46, arrival: 8 };
+
+const NATIVE: Dialect = if cfg!(target_os = "macos") { MACOS } else { LINUX };
+
+const AF_INET: u8 = 2;
 
 const SOL_IP: i32 = 0;
 const SOL_UDP: i32 = 17;
 const SOL_IPV6: i32 = 41;
-const IP_PKTINFO: i32 = 8;
-const IPV6_PKTINFO: i32 = 50;
-const UDP_SEGMENT: i32 = 103;
+const UDP_SEGMENT: i32 = 103; // Linux's only
 const UDP_GRO: i32 = 104;
+
+impl Dialect {
+    /// Size of `struct cmsghdr`, in bytes: a length, level, type.
+    const fn control_header(self) -> usize {
+        self.word + 8
+    }
+
+    fn write_family(self, family: u8, len: usize, bytes: &mut [u8; NAME_V6_SIZE]) {
+        let head = if self.has_length { [len as u8, family] } else { u16::from(family).to_ne_bytes() };
+        bytes[..2].copy_from_slice(&head);
+    }
+
+    fn family(self, bytes: &[u8]) -> Option<u8> {
+        let head = *bytes.first_chunk::<2>()?;
+        if self.has_length { Some(head[1]) } else { u8::try_from(u16::from_ne_bytes(head)).ok() }
+    }
+}
 
 /// Size of `struct sockaddr_in`, in bytes.
 const NAME_V4_SIZE: usize = 16;
 /// Size of `struct sockaddr_in6`, in bytes.
 const NAME_V6_SIZE: usize = 28;
-/// Size of `struct cmsghdr` as the kernel writes it: a `size_t`, level, type.
-const CONTROL_HEADER_SIZE: usize = size_of::<usize>() + 8;
 
 /// `struct sockaddr_in` or `struct sockaddr_in6`.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +75,15 @@ impl Name {
 
     /// `address` for a socket of the given family: an IPv6 socket reaches IPv4 through mapped addresses.
     pub(super) fn of(address: SocketAddr, socket_is_v6: bool) -> Self {
+        Self::encode(NATIVE, address, socket_is_v6)
+    }
+
+    /// The address, IPv4 never mapped. `None` for any other family.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.decode(NATIVE)
+    }
+
+    fn encode(dialect: Dialect, address: SocketAddr, socket_is_v6: bool) -> Self {
         let mut name = Self { bytes: [0; NAME_V6_SIZE], len: NAME_V6_SIZE };
         let (family, ip, scope) = match address {
             SocketAddr::V4(v4) if !socket_is_v6 => {
@@ -45,10 +91,10 @@ impl Name {
                 name.len = NAME_V4_SIZE;
                 (AF_INET, None, 0)
             }
-            SocketAddr::V4(v4) => (AF_INET6, Some(v4.ip().to_ipv6_mapped()), 0),
-            SocketAddr::V6(v6) => (AF_INET6, Some(*v6.ip()), v6.scope_id()),
+            SocketAddr::V4(v4) => (dialect.af_inet6, Some(v4.ip().to_ipv6_mapped()), 0),
+            SocketAddr::V6(v6) => (dialect.af_inet6, Some(*v6.ip()), v6.scope_id()),
         };
-        name.bytes[..2].copy_from_slice(&family.to_ne_bytes());
+        dialect.write_family(family, name.len, &mut name.bytes);
         name.bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
         if let Some(ip) = ip {
             name.bytes[8..24].copy_from_slice(&ip.octets());
@@ -57,29 +103,25 @@ impl Name {
         name
     }
 
-    /// The address, IPv4 never mapped. `None` for any other family.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    fn decode(&self, dialect: Dialect) -> Option<SocketAddr> {
         let bytes = self.bytes.get(..self.len)?;
         let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
-        match u16::from_ne_bytes(*bytes.first_chunk()?) {
-            AF_INET => {
-                let ip = Ipv4Addr::from(*bytes.get(4..)?.first_chunk::<4>()?);
-                Some(SocketAddr::new(ip.into(), port))
-            }
-            AF_INET6 => {
-                let ip = Ipv6Addr::from(*bytes.get(8..)?.first_chunk::<16>()?);
-                let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
-                Some(match ip.to_canonical() {
-                    IpAddr::V4(v4) => SocketAddr::new(v4.into(), port),
-                    // Only a link-local address has a scope; elsewhere it would make equal endpoints differ.
-                    IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-                        SocketAddrV6::new(v6, port, 0, scope).into()
-                    }
-                    IpAddr::V6(v6) => SocketAddr::new(v6.into(), port),
-                })
-            }
-            _ => None,
+        let family = dialect.family(bytes)?;
+        if family == AF_INET {
+            let ip = Ipv4Addr::from(*bytes.get(4..)?.first_chunk::<4>()?);
+            return Some(SocketAddr::new(ip.into(), port));
         }
+        if family != dialect.af_inet6 {
+            return None;
+        }
+        let ip = Ipv6Addr::from(*bytes.get(8..)?.first_chunk::<16>()?);
+        let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
+        Some(match ip.to_canonical() {
+            IpAddr::V4(v4) => SocketAddr::new(v4.into(), port),
+            // Only a link-local address has a scope; elsewhere it would make equal endpoints differ.
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, scope).into(),
+            IpAddr::V6(v6) => SocketAddr::new(v6.into(), port),
+        })
     }
 }
 
@@ -113,12 +155,26 @@ impl Control {
 
     /// Send from `local`. A link-local address needs the interface, which is the peer's `scope`.
     pub(super) fn push_source(&mut self, local: IpAddr, scope: u32) {
+        self.encode_source(NATIVE, local, scope);
+    }
+
+    /// Cut what is sent into datagrams of `size` bytes.
+    pub(super) fn push_segment_size(&mut self, size: u16) {
+        self.push(NATIVE, SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
+    }
+
+    /// Reads what the kernel wrote.
+    pub(super) fn arrival(&self) -> Arrival {
+        self.decode(NATIVE)
+    }
+
+    fn encode_source(&mut self, dialect: Dialect, local: IpAddr, scope: u32) {
         match local {
             IpAddr::V4(v4) => {
                 // Interface index (any), then `ipi_spec_dst`; `ipi_addr` is ignored when sending.
                 let mut body = [0; 12];
                 body[4..8].copy_from_slice(&v4.octets());
-                self.push(SOL_IP, IP_PKTINFO, &body);
+                self.push(dialect, SOL_IP, dialect.ip_pktinfo, &body);
             }
             IpAddr::V6(v6) => {
                 let mut body = [0; 20];
@@ -126,53 +182,41 @@ impl Control {
                 if v6.is_unicast_link_local() {
                     body[16..].copy_from_slice(&scope.to_ne_bytes());
                 }
-                self.push(SOL_IPV6, IPV6_PKTINFO, &body);
+                self.push(dialect, SOL_IPV6, dialect.ipv6_pktinfo, &body);
             }
         }
     }
 
-    /// Cut what is sent into datagrams of `size` bytes.
-    pub(super) fn push_segment_size(&mut self, size: u16) {
-        self.push(SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
-    }
-
-    fn push(&mut self, level: i32, kind: i32, body: &[u8]) {
-        let len = CONTROL_HEADER_SIZE + body.len();
-        let space = len.next_multiple_of(size_of::<usize>());
+    fn push(&mut self, dialect: Dialect, level: i32, kind: i32, body: &[u8]) {
+        let word = dialect.word;
+        let len = dialect.control_header() + body.len();
+        let space = len.next_multiple_of(word);
         // A source and a segment size always fit: 40 + 24 bytes.
         let Some(target) = self.bytes.get_mut(self.len..self.len + space) else { return };
-        let (header, rest) = target.split_at_mut(CONTROL_HEADER_SIZE);
-        let (stated, kinds) = header.split_at_mut(size_of::<usize>());
-        stated.copy_from_slice(&len.to_ne_bytes());
+        let (header, rest) = target.split_at_mut(dialect.control_header());
+        let (stated, kinds) = header.split_at_mut(word);
+        stated.copy_from_slice(&len.to_ne_bytes()[native_tail(word)]);
         kinds[..4].copy_from_slice(&level.to_ne_bytes());
         kinds[4..].copy_from_slice(&kind.to_ne_bytes());
         rest[..body.len()].copy_from_slice(body);
         self.len += space;
     }
 
-    /// Reads what the kernel wrote.
-    pub(super) fn arrival(&self) -> Arrival {
+    fn decode(&self, dialect: Dialect) -> Arrival {
         let mut arrival = Arrival::default();
         let mut rest = self.bytes.get(..self.len).unwrap_or_default();
-        while let Some((level, kind, body, after)) = next_message(rest) {
-            match (level, kind) {
-                // `ipi_spec_dst`: the address to answer from, also where the datagram was a broadcast.
-                (SOL_IP, IP_PKTINFO) => {
-                    if let Some(octets) = body.get(4..).and_then(<[u8]>::first_chunk::<4>) {
-                        arrival.local = Some(Ipv4Addr::from(*octets).into());
-                    }
+        while let Some((level, kind, body, after)) = next_message(dialect, rest) {
+            if (level, kind) == (SOL_IP, dialect.ip_pktinfo) {
+                if let Some(octets) = body.get(dialect.arrival..).and_then(<[u8]>::first_chunk::<4>) {
+                    arrival.local = Some(Ipv4Addr::from(*octets).into());
                 }
-                (SOL_IPV6, IPV6_PKTINFO) => {
-                    if let (Some(octets), None) = (body.first_chunk::<16>(), arrival.local) {
-                        arrival.local = Some(Ipv6Addr::from(*octets).to_canonical());
-                    }
+            } else if (level, kind) == (SOL_IPV6, dialect.ipv6_pktinfo) {
+                if let (Some(octets), None) = (body.first_chunk::<16>(), arrival.local) {
+                    arrival.local = Some(Ipv6Addr::from(*octets).to_canonical());
                 }
-                (SOL_UDP, UDP_GRO) => {
-                    let size = body.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
-                    arrival.stride =
-                        size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
-                }
-                _ => {}
+            } else if (level, kind) == (SOL_UDP, UDP_GRO) {
+                let size = body.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+                arrival.stride = size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
             }
             rest = after;
         }
@@ -181,14 +225,22 @@ impl Control {
 }
 
 /// Level, type and body of the first control message, and what follows it.
-fn next_message(bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
-    let len = usize::from_ne_bytes(*bytes.first_chunk()?);
-    let kinds = bytes.get(size_of::<usize>()..)?.first_chunk::<8>()?;
+fn next_message(dialect: Dialect, bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
+    let word = dialect.word;
+    let mut stated = [0; size_of::<usize>()];
+    stated[native_tail(word)].copy_from_slice(bytes.get(..word)?);
+    let len = usize::from_ne_bytes(stated);
+    let kinds = bytes.get(word..)?.first_chunk::<8>()?;
     let level = i32::from_ne_bytes([kinds[0], kinds[1], kinds[2], kinds[3]]);
     let kind = i32::from_ne_bytes([kinds[4], kinds[5], kinds[6], kinds[7]]);
-    let body = bytes.get(CONTROL_HEADER_SIZE..len)?;
-    let after = bytes.get(len.checked_next_multiple_of(size_of::<usize>())?..).unwrap_or_default();
+    let body = bytes.get(dialect.control_header()..len)?;
+    let after = bytes.get(len.checked_next_multiple_of(word)?..).unwrap_or_default();
     Some((level, kind, body, after))
+}
+
+/// Where in a `usize` of the host the low `word` bytes are.
+const fn native_tail(word: usize) -> std::ops::Range<usize> {
+    if cfg!(target_endian = "little") { 0..word } else { size_of::<usize>() - word..size_of::<usize>() }
 }
 
 #[cfg(test)]
@@ -196,8 +248,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const DIALECTS: [Dialect; 2] = [LINUX, MACOS];
+
     fn round_trip(text: &str, socket_is_v6: bool) -> String {
-        Name::of(text.parse().expect("an address"), socket_is_v6).address().expect("ours").to_string()
+        let address = text.parse().expect("an address");
+        let [linux, macos] = DIALECTS.map(|dialect| {
+            Name::encode(dialect, address, socket_is_v6).decode(dialect).expect("ours").to_string()
+        });
+        assert_eq!(linux, macos);
+        linux
     }
 
     #[test]
@@ -210,33 +269,63 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_macos_begins_with_its_length() {
+        let name = Name::encode(MACOS, "192.0.2.1:258".parse().expect("an address"), false);
+        assert_eq!(name.bytes[..8], [16, 2, 1, 2, 192, 0, 2, 1]);
+        let name = Name::encode(MACOS, "[2001:db8::1]:258".parse().expect("an address"), true);
+        assert_eq!((&name.bytes[..4], name.len), (&[28, 30, 1, 2][..], 28));
+    }
+
+    #[test]
     fn source_and_segment_size_are_found_again() {
         for text in ["192.0.2.1", "2001:db8::1"] {
             let local: IpAddr = text.parse().expect("an address");
             let mut control = Control::empty();
-            control.push_segment_size(1452);
-            control.push_source(local, 0);
-            assert_eq!(control.arrival(), Arrival { local: Some(local), stride: None });
+            control.push(LINUX, SOL_UDP, UDP_SEGMENT, &1452_u16.to_ne_bytes());
+            control.encode_source(LINUX, local, 0);
+            assert_eq!(control.decode(LINUX), Arrival { local: Some(local), stride: None });
             assert_eq!(control.len % 8, 0);
         }
         let mut control = Control::empty();
-        control.push(SOL_UDP, UDP_GRO, &1452_i32.to_ne_bytes());
-        assert_eq!(control.arrival().stride, Some(1452));
+        control.push(LINUX, SOL_UDP, UDP_GRO, &1452_i32.to_ne_bytes());
+        assert_eq!(control.decode(LINUX).stride, Some(1452));
+    }
+
+    #[test]
+    fn control_messages_of_macos_have_a_short_header_and_the_address_at_their_end() {
+        let mut control = Control::empty();
+        control.encode_source(MACOS, Ipv4Addr::new(192, 0, 2, 1).into(), 0);
+        // cmsg_len, level, type; interface, ipi_spec_dst, ipi_addr.
+        let words: Vec<u32> = control.bytes[..control.len]
+            .chunks(4)
+            .map(|word| u32::from_ne_bytes(word.try_into().unwrap()))
+            .collect();
+        let address = u32::from_ne_bytes([192, 0, 2, 1]);
+        assert_eq!(words, [24, 0, 26, 0, address, 0]);
+        // As it is received: the address in the datagram's header is the last one.
+        control.bytes[20..24].copy_from_slice(&[198, 51, 100, 7]);
+        assert_eq!(control.decode(MACOS).local, Some(Ipv4Addr::new(198, 51, 100, 7).into()));
+        let mut control = Control::empty();
+        control.encode_source(MACOS, "2001:db8::1".parse().expect("an address"), 0);
+        assert_eq!(control.len, 12 + 20);
+        assert_eq!(control.decode(MACOS).local, Some("2001:db8::1".parse().expect("an address")));
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_parsing_panic(bytes: [[u8; 32]; 4], lens: [u8; 4], len in 0_usize..200) {
-            let mut control = Control { bytes: [0; 128], len };
-            for ((chunk, bytes), len) in control.bytes.chunks_mut(32).zip(bytes).zip(lens) {
-                chunk.copy_from_slice(&bytes);
-                chunk[..8].copy_from_slice(&u64::from(len % 48).to_ne_bytes());
+            for dialect in DIALECTS {
+                let mut control = Control { bytes: [0; 128], len };
+                for ((chunk, bytes), len) in control.bytes.chunks_mut(32).zip(bytes).zip(lens) {
+                    chunk.copy_from_slice(&bytes);
+                    chunk[..8].copy_from_slice(&u64::from(len % 48).to_ne_bytes());
+                }
+                let _ = control.decode(dialect);
+                let mut name = Name::empty();
+                name.bytes.copy_from_slice(&bytes[0][..NAME_V6_SIZE]);
+                name.len = len;
+                let _ = name.decode(dialect);
             }
-            let _ = control.arrival();
-            let mut name = Name::empty();
-            name.bytes.copy_from_slice(&bytes[0][..NAME_V6_SIZE]);
-            name.len = len;
-            let _ = name.address();
         }
     }
 }

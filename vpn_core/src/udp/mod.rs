@@ -8,26 +8,29 @@
 //! UDP GSO and GRO are worth a factor of three and more each (docs/adr/0004). Each received run says which of our
 //! addresses it came to, and answers leave from there. [`Interrupt`] wakes threads that wait for a socket or for
 //! the TUN device.
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "batches and messages await a socket there"))]
 
-#[cfg(target_os = "linux")]
 mod config;
-#[cfg(target_os = "linux")]
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 mod message;
 mod receive;
 mod send;
-#[cfg(target_os = "linux")]
 mod socket;
-#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "recvmsg, sendmsg, poll and socket options have no safe wrapper in std")]
 mod sys;
 
 #[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
 pub use config::{UdpConfig, UdpError};
-#[cfg(target_os = "linux")]
 pub use interrupt::{Interrupt, Wake, Watch};
+#[cfg(target_os = "macos")]
+pub use macos::scope_to;
 pub use receive::{MAX_DATAGRAM_RUN, MAX_RECEIVED, Received, RecvBatch, RecvReport};
 pub use send::{MAX_SEGMENTS, MAX_SEND_SIZE, SendBatch, SendReport};
-#[cfg(target_os = "linux")]
 pub use socket::UdpSocket;

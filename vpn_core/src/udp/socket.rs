@@ -1,8 +1,9 @@
-//! The UDP socket of Linux: dual-stack, with GSO, GRO and the local address of each datagram.
+//! The UDP socket: dual-stack, with the local address of each datagram, and with GSO and GRO on Linux.
 
 use super::{
     config::{UdpConfig, UdpError},
     message::{Control, Name},
+    platform::{self, Granted, is_from_network, may_be_about_source, request_offloads, set_required},
     receive::{RecvBatch, RecvReport},
     send::{Run, SendBatch, SendReport},
     sys,
@@ -71,9 +72,7 @@ impl UdpSocket {
             Port::Own => {}
             Port::Shared => share_port(fd.as_fd(), listen)?,
         }
-        let Granted { gso, gro } = request_offloads(config, |option, value| {
-            sys::set_option(fd.as_fd(), libc::SOL_UDP, option, value)
-        });
+        let Granted { gso, gro } = request_offloads(fd.as_fd(), config);
         sys::bind(fd.as_fd(), &Name::of(listen, v6)).map_err(|source| bind_error(config.listen, source))?;
         let socket = std::net::UdpSocket::from(fd);
         let local = socket.local_addr().map_err(system("getsockname", config.listen))?;
@@ -83,14 +82,6 @@ impl UdpSocket {
     /// The address and port that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
-    }
-
-    /// Marks all packets sent from now on (`SO_MARK`), for policy routing; 0 for no mark.
-    ///
-    /// # Errors
-    /// `EPERM` without `CAP_NET_ADMIN`.
-    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
-        sys::set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
     }
 
     /// Whether runs are sent with one system call; may become false while sending.
@@ -302,122 +293,24 @@ fn open(listen: SocketAddr) -> Result<(OwnedFd, SocketAddr), UdpError> {
         Some(libc::EAFNOSUPPORT) => UdpError::FamilyMissing { listen, source },
         _ => system("socket", listen)(source),
     };
-    match sys::udp_socket(family) {
+    match platform::open(family) {
         Ok(fd) => Ok((fd, listen)),
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && is_any_v6(listen) => {
             let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port());
             tracing::info!(%fallback, "the kernel has no IPv6: listening on IPv4 only");
-            sys::udp_socket(libc::AF_INET).map(|fd| (fd, fallback)).map_err(missing)
+            platform::open(libc::AF_INET).map(|fd| (fd, fallback)).map_err(missing)
         }
         Err(error) => Err(missing(error)),
     }
 }
 
-fn is_any_v6(address: SocketAddr) -> bool {
+pub(super) fn is_any_v6(address: SocketAddr) -> bool {
     address.is_ipv6() && address.ip().is_unspecified()
-}
-
-/// Options without which the socket would not do what its user expects, and buffers.
-fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), UdpError> {
-    let listen = config.listen;
-    let set =
-        |step, level, option, value| sys::set_option(fd, level, option, value).map_err(system(step, listen));
-    if v6 {
-        set("IPV6_V6ONLY", libc::SOL_IPV6, libc::IPV6_V6ONLY, i32::from(!is_any_v6(listen)))?;
-        set("IPV6_RECVPKTINFO", libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        // Datagrams longer than the path's MTU are fragmented, as in the kernel's WireGuard: never a black hole.
-        set("IPV6_MTU_DISCOVER", libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
-    }
-    // A dual-stack socket takes the options of IPv4 too. No DF: a router on the way may fragment.
-    set("IP_PKTINFO", libc::SOL_IP, libc::IP_PKTINFO, 1)?;
-    set("IP_MTU_DISCOVER", libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
-    if let Some(mark) = config.fwmark {
-        sys::set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed()).map_err(|source| {
-            match source.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => UdpError::NotPermitted {
-                    step: "marking packets (SO_MARK)",
-                    capability: "CAP_NET_ADMIN",
-                    source,
-                },
-                _ => system("SO_MARK", listen)(source),
-            }
-        })?;
-    }
-    set_buffer(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, config.receive_buffer);
-    set_buffer(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, config.send_buffer);
-    Ok(())
 }
 
 /// Lets further sockets of this user bind the same address and port.
 fn share_port(fd: BorrowedFd<'_>, listen: SocketAddr) -> Result<(), UdpError> {
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(system("SO_REUSEPORT", listen))
-}
-
-/// Which offloads a socket has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Granted {
-    gso: bool,
-    gro: bool,
-}
-
-/// Asks for the offloads that `config` wants; `set` sets an option of UDP. Logs each one that is missing. That the kernel
-/// knows `UDP_SEGMENT` does not mean that it works on every path: that shows when a run is sent.
-fn request_offloads(config: &UdpConfig, set: impl Fn(libc::c_int, libc::c_int) -> io::Result<()>) -> Granted {
-    let ask = |offload, wanted: bool, option, value| {
-        let outcome = if wanted { set(option, value) } else { return false };
-        if let Err(error) = &outcome {
-            tracing::info!(offload, %error, "the kernel lacks this offload: throughput will be lower");
-        }
-        outcome.is_ok()
-    };
-    Granted {
-        gso: ask("gso", config.gso, libc::UDP_SEGMENT, 0), // 0: no segments but where a send asks for them
-        gro: ask("gro", config.gro, libc::UDP_GRO, 1),
-    }
-}
-
-/// Past the system's limit where permitted, up to it otherwise. A small buffer is slow but works.
-fn set_buffer(fd: BorrowedFd<'_>, force: libc::c_int, limited: libc::c_int, size: usize) {
-    let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
-    if sys::set_option(fd, libc::SOL_SOCKET, force, size).is_ok() {
-        return;
-    }
-    let outcome = sys::set_option(fd, libc::SOL_SOCKET, limited, size);
-    let granted = sys::option(fd, libc::SOL_SOCKET, limited).unwrap_or(0) / 2; // the kernel states twice the size
-    if outcome.is_err() || granted < size {
-        tracing::info!(
-            asked = size,
-            granted,
-            "small socket buffer: raise net.core.rmem_max and wmem_max, or run with CAP_NET_ADMIN"
-        );
-    }
-}
-
-/// What Linux reports of a source address that is not ours (IPv4: no route, older kernels and IPv6: invalid).
-fn may_be_about_source(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH))
-}
-
-/// Errors that say something about an earlier datagram or about memory, not about this socket.
-fn is_from_network(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNREFUSED
-                | libc::ECONNRESET
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENETDOWN
-                | libc::ENONET
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::EPROTO
-                | libc::EMSGSIZE
-                | libc::EACCES
-                | libc::EPERM
-        )
-    )
 }
 
 fn bind_error(listen: SocketAddr, source: io::Error) -> UdpError {
@@ -433,43 +326,13 @@ fn bind_error(listen: SocketAddr, source: io::Error) -> UdpError {
     }
 }
 
-fn system(step: &'static str, listen: SocketAddr) -> impl FnOnce(io::Error) -> UdpError {
+pub(super) fn system(step: &'static str, listen: SocketAddr) -> impl FnOnce(io::Error) -> UdpError {
     move |source| UdpError::System { step, listen, source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kernel_without_an_offload_leaves_the_other_one() {
-        let config = UdpConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        for known in [&[][..], &[libc::UDP_SEGMENT], &[libc::UDP_GRO], &[libc::UDP_SEGMENT, libc::UDP_GRO]] {
-            let granted = request_offloads(&config, |option, _| {
-                if known.contains(&option) { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
-            });
-            let (gso, gro) = (known.contains(&libc::UDP_SEGMENT), known.contains(&libc::UDP_GRO));
-            assert_eq!(granted, Granted { gso, gro }, "{known:?}");
-        }
-    }
-
-    #[test]
-    fn an_offload_that_is_not_wanted_is_not_asked_for() {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        for (gso, gro, asked) in [
-            (false, false, vec![]),
-            (true, false, vec![(libc::UDP_SEGMENT, 0)]),
-            (false, true, vec![(libc::UDP_GRO, 1)]),
-        ] {
-            let seen = std::cell::RefCell::new(Vec::new());
-            let granted =
-                request_offloads(&UdpConfig { gso, gro, ..UdpConfig::new(listen) }, |option, value| {
-                    seen.borrow_mut().push((option, value));
-                    Ok(())
-                });
-            assert_eq!((granted, seen.into_inner()), (Granted { gso, gro }, asked));
-        }
-    }
 
     #[test]
     fn segmentation_is_given_up_where_it_cannot_work_and_only_there() {

@@ -7,11 +7,16 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-/// A non-blocking UDP socket of the family, not bound.
+#[cfg(target_os = "linux")]
+const UDP: libc::c_int = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+/// The rest is set afterwards.
+#[cfg(not(target_os = "linux"))]
+const UDP: libc::c_int = libc::SOCK_DGRAM;
+
+/// A UDP socket of the family, not bound; on Linux non-blocking and closed on `exec`.
 pub(super) fn udp_socket(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: `socket` takes plain numbers and touches no memory of ours.
-    let fd = unsafe { libc::socket(family, kind, libc::IPPROTO_UDP) };
+    let fd = unsafe { libc::socket(family, UDP, libc::IPPROTO_UDP) };
     check(fd)?;
     // SAFETY: `fd` is open (checked), just made, and nobody else holds it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -102,6 +107,7 @@ pub(super) fn poll(targets: &mut [libc::pollfd], timeout: libc::c_int) -> io::Re
 }
 
 /// A non-blocking event counter at zero.
+#[cfg(target_os = "linux")]
 pub(super) fn event_counter() -> io::Result<OwnedFd> {
     // SAFETY: `eventfd` takes plain numbers and touches no memory of ours.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };

@@ -132,6 +132,10 @@ impl Served {
 
 /// A packet's text in the arena; its tag follows it.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "for kernels, of which there are none here")
+)]
 struct Text {
     start: usize,
     len: usize,
