@@ -32,10 +32,7 @@ mod upstream;
 mod watch;
 
 use crate::journal::JournalError;
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 pub use detect::{Backend, Facts, choose};
 #[cfg(target_os = "linux")]
@@ -107,7 +104,7 @@ pub enum DnsError {
 
 #[cfg(target_os = "linux")]
 impl DnsError {
-    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    fn file(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 }

@@ -222,6 +222,7 @@ fn add_rule(netlink: &mut Netlink, interface: &str, change: &Change) -> Result<(
         | Change::IptablesRule { .. }
         | Change::IptablesChain { .. }
         | Change::NameServers(_)
+        | Change::Mac(_)
         | Change::Mark { .. } => Ok(()),
     }
 }

@@ -95,6 +95,9 @@ fn a_file_a_link_and_nothing_at_all_come_back_as_they_were_after_a_stop_and_afte
     }
 }
 
+/// What a crash comes after, and how that is made.
+type Step<'a> = (&'a str, &'a dyn Fn(&Host));
+
 #[test]
 fn a_crash_between_any_two_steps_loses_nothing() {
     let interface = name("vpn0");
@@ -102,7 +105,7 @@ fn a_crash_between_any_two_steps_loses_nothing() {
         |host: &Host| kept_beside(&host.file(), &interface),
         |host: &Host| made_beside(&host.file(), &interface),
     );
-    let steps: [(&str, &dyn Fn(&Host)); 3] = [
+    let steps: [Step<'_>; 3] = [
         ("written", &|host| fs::write(made(host), text_of(&interface)).unwrap()),
         ("exchanged", &|host| {
             fs::rename(host.file(), made(host)).unwrap();
