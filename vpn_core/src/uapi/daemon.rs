@@ -110,9 +110,9 @@ pub fn run(options: &DaemonOptions, ready: impl FnOnce()) -> Result<(), DaemonEr
         // The receiver lives as long as the engine; when it is gone nobody wants notices.
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
         let daemon = Daemon::start(tun, options, &sink)?;
-        ready();
         let (socket, offload) = (server.path().display(), daemon.engine.borrow().offloads());
         tracing::info!(%interface, %socket, %offload, "ready to be configured");
+        ready(); // After it is in the log: who waited for this reads there.
         let outcome = tokio::select! {
             never = server.serve(&daemon) => match never {},
             _ = interrupt.recv() => Ok("told to stop"),
