@@ -9,7 +9,7 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, PublicKey, X25519SecretKey},
     base::{SecretBytes, encode_key},
-    config::{Config, ConfigError, Egress, Lan, Role, Routes},
+    config::{Config, ConfigError, Egress, Lan, Mtu, Role, Routes},
     engine::QueueCount,
     handshake::Protocol,
     wire::hybrid::SuiteSet,
@@ -91,7 +91,7 @@ fn the_documented_example_is_read_in_full() {
     let config = folder.load(&text).expect("valid");
     assert_eq!(config.interface.name.as_str(), "vpn7");
     assert_eq!(config.interface.identity.public_key(), public(1));
-    assert_eq!((config.interface.mtu, config.interface.routes), (1400, Routes::Off));
+    assert_eq!((config.interface.mtu, config.interface.routes), (Mtu::Fixed(1400), Routes::Off));
     assert_eq!(config.interface.suites, SuiteSet::CHACHA20_POLY1305);
     assert_eq!(config.interface.offload.to_string(), "checksum,gro");
     let gateway = config.gateway.as_ref().expect("a gateway");

@@ -16,7 +16,7 @@ use vpn_core::{
     },
     session::{REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT},
     symmetric::{hash, keyed_hash},
-    tunnel::{MAX_STAGED_PACKETS, PeerSettings, PeerState, Transmit},
+    tunnel::{MAX_STAGED_PACKETS, MtuPolicy, PeerSettings, PeerState, Transmit},
     wire::hybrid::{Features, Message, ParametersBytes, SuiteSet},
 };
 use zerocopy::IntoBytes as _;
@@ -50,6 +50,7 @@ fn device_with(number: u8, forwarding: Forwarding, features: Features, now: Inst
         wireguard: None,
         unix_time: Duration::ZERO,
         mtu: 1420,
+        mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
         forwarding,

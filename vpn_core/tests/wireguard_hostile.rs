@@ -17,7 +17,7 @@ use vpn_core::{
     },
     session::REKEY_AFTER_TIME,
     symmetric::{blake2s, blake2s_mac},
-    tunnel::{PeerSettings, PeerState, Transmit},
+    tunnel::{MtuPolicy, PeerSettings, PeerState, Transmit},
     wire::{
         hybrid::{ParametersBytes, SuiteSet},
         transport::OVERHEAD,
@@ -56,6 +56,7 @@ fn settings(number: u8, wireguard: bool, hybrid: bool) -> DeviceSettings {
         wireguard: wireguard.then(|| key(number)),
         unix_time: Duration::from_secs(1_800_000_000),
         mtu: 1420,
+        mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
         forwarding: Forwarding::Off,

@@ -17,7 +17,7 @@ use vpn_core::{
     handshake::{Agreement, Protocol, Role, hybrid::LocalNode},
     session::{Keypair, REKEY_AFTER_TIME},
     symmetric::Suite,
-    tunnel::PeerSettings,
+    tunnel::{MtuPolicy, PeerSettings},
     wire::{
         hybrid::{ParametersBytes, SuiteSet},
         transport::{HEADER_SIZE, OVERHEAD},
@@ -155,6 +155,7 @@ fn device(number: u8, suite: Suite, now: Instant) -> Device {
         wireguard: None,
         unix_time: Duration::ZERO,
         mtu: PACKET as u16,
+        mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
         forwarding: Forwarding::Off,

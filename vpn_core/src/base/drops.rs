@@ -56,6 +56,8 @@ drop_reasons! {
     NoEndpoint => "no_endpoint",
     /// A staged packet that gave way to a newer one or waited in vain.
     Staging => "staging",
+    /// A packet that is longer than its peer's path takes and must not be cut; its sender is told (ICMP).
+    TooBig => "too_big",
     /// A decrypted payload that is not an IP packet or of a reserved kind.
     BadPayload => "bad_payload",
     /// A packet from one peer to another where that is switched off.

@@ -5,6 +5,7 @@ use super::{
     fault::Complaint,
     key::{Secret, take_secret},
     leaks::{Lan, take_kill_switch, take_lan},
+    mtu::{Mtu, read_mtu},
     offload::read_offload,
     queues::read_queues,
     suite::read_suites,
@@ -16,15 +17,11 @@ use crate::{
     engine::{OffloadSet, QueueCount},
     gateway::Egress,
     handshake::{PeerKey, Protocol},
-    wire::{hybrid::SuiteSet, ip::IPV6_MIN_MTU},
+    wire::hybrid::SuiteSet,
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-/// MTU of the tunnel when none is configured, in bytes: fits an outer path of 1500 over IPv6.
-pub const DEFAULT_MTU: u16 = 1420;
-/// From the least that every IPv4 host takes (RFC 791) to a jumbo frame, in bytes.
-const MTU_RANGE: std::ops::RangeInclusive<i64> = 576..=9000;
 /// How a WireGuard key is made: what to do where one is missing.
 pub(super) const MAKE_WIREGUARD_KEY: &str = "umask 077; vpn-server genkey --wireguard > wireguard.key";
 /// Name of the TUN device when none is configured.
@@ -41,8 +38,8 @@ pub struct InterfaceConfig {
     pub listen: Option<SocketAddr>,
     /// The node's addresses inside the tunnel with the prefixes of their networks.
     pub addresses: Vec<IpNet>,
-    /// MTU of the tunnel, in bytes.
-    pub mtu: u16,
+    /// How long packets in the tunnel may be.
+    pub mtu: Mtu,
     /// DNS servers: those that a client's system asks while it is up, or what a server hands to new clients.
     pub dns: Vec<IpAddr>,
     /// What strangers must know before a responder works for them.
@@ -243,18 +240,6 @@ fn parse_own_address(text: &str) -> Result<IpNet, Complaint> {
         return Err(Complaint::new(format!("{text:?} cannot be a node's address"), "use a unicast address"));
     }
     Ok(address)
-}
-
-fn read_mtu<'t>(source: &mut Source<'t>, value: Option<Value<'t>>, addresses: &[IpNet]) -> Option<u16> {
-    let Some(value) = value else { return Some(DEFAULT_MTU) };
-    let mtu = u16::try_from(source.number(&value, MTU_RANGE)?).ok()?;
-    if mtu < IPV6_MIN_MTU && addresses.iter().any(|address| address.addr().is_ipv6()) {
-        let message = format!("an MTU of {mtu} is too small for the IPv6 addresses of this interface");
-        let remedy = format!("use {IPV6_MIN_MTU} or more, or remove the IPv6 addresses");
-        source.fault(&value.span, Complaint::new(message, remedy));
-        return None;
-    }
-    Some(mtu)
 }
 
 fn read_dns<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<IpAddr> {

@@ -1,7 +1,7 @@
 //! The text of the files that the programs write. Every value is a validated type whose printed form needs no
 //! escaping in TOML.
 
-use super::{EndpointName, PeerName};
+use super::{EndpointName, Mtu, PeerName};
 use crate::{
     asymmetric::PublicKey,
     base::{SecretBytes, encode_key},
@@ -53,8 +53,8 @@ pub struct ClientFile<'a> {
     pub identity: ClientIdentity<'a>,
     /// Its addresses: one host each.
     pub addresses: &'a [IpNet],
-    /// MTU of the tunnel, in bytes.
-    pub mtu: u16,
+    /// How long packets in the tunnel may be.
+    pub mtu: Mtu,
     /// DNS servers to use while connected.
     pub dns: &'a [IpAddr],
     /// The network key, where the server has one.
@@ -96,7 +96,7 @@ wireguard_key_file = \"{WIREGUARD_KEY_FILE}\"
 listen = \"[::]:51820\"
 # This server's addresses; clients get theirs from the same networks.
 addresses = {addresses}
-# mtu = 1420
+# mtu = 1420                          # stated here: also written into the clients' files
 # dns = [\"192.0.2.53\"]                # handed to new clients
 
 [gateway]
@@ -160,7 +160,11 @@ impl ClientFile<'_> {
                 writeln!(text, "identity_file = \"identity.key\"")?;
             }
         }
-        writeln!(text, "addresses = {}\nmtu = {}", list(self.addresses), self.mtu)?;
+        writeln!(text, "addresses = {}", list(self.addresses))?;
+        match self.mtu {
+            Mtu::Auto => {} // the client finds out what its own path takes
+            Mtu::Fixed(mtu) => writeln!(text, "mtu = {mtu}")?,
+        }
         if !self.dns.is_empty() {
             writeln!(text, "dns = {}", list(self.dns))?;
         }

@@ -104,6 +104,9 @@ fn write_peer(text: &mut String, peer: &PeerStatus, palette: Palette) -> fmt::Re
     if let Some(suite) = &peer.suite {
         field(text, "session", &format!("{suite}, {} rekeys", peer.rekeys))?;
     }
+    if let Some(mtu) = peer.mtu.filter(|_| peer.state == PeerState::Up) {
+        field(text, "mtu", &mtu.to_string())?;
+    }
     if peer.rx_bytes > 0 || peer.tx_bytes > 0 {
         let transfer = format!("{} received, {} sent", bytes(peer.rx_bytes), bytes(peer.tx_bytes));
         field(text, "transfer", &transfer)?;

@@ -91,6 +91,10 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     /// Bytes sent to it.
     pub tx_bytes: u64,
+    /// The longest packet that it is sent, in bytes: what its path takes, up to the interface's MTU. Nodes before this field
+    /// do not tell, and nothing is told of a peer that is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// The networks that it may send from.
     pub allowed_ips: Vec<String>,
 }

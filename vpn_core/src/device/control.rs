@@ -15,7 +15,8 @@ use crate::{
     routing::AllowedIps,
     session::REKEY_AFTER_TIME,
     tunnel::{
-        Context, Event, IndexUse, PeerPlane, PeerSettings, SessionTable, StagingBudget, Transmit, Tunnel,
+        Context, Event, IndexUse, MtuPolicy, PeerPlane, PeerSettings, SessionTable, StagingBudget, Transmit,
+        Tunnel,
     },
     wire::{HandshakeMessage, hybrid, transport::TransportHeader, wireguard},
 };
@@ -42,6 +43,8 @@ pub struct DeviceSettings {
     pub unix_time: Duration,
     /// MTU of the tunnel interface, in bytes.
     pub mtu: u16,
+    /// Who decides how long packets to a peer may be.
+    pub mtu_policy: MtuPolicy,
     /// Age at which the initiator of a session makes a new one; [`REKEY_AFTER_TIME`] but in tests.
     pub rekey_after: Duration,
     /// The addresses of this node's own tunnel interface.
@@ -59,6 +62,7 @@ pub struct Device {
     /// The time since the Unix epoch at an instant. Never goes back, whatever the wall clock does.
     clock: (Instant, Duration),
     rekey_after: Duration,
+    pub(super) mtu_policy: MtuPolicy,
     local: HashSet<IpAddr>,
     forwarding: Forwarding,
     pub(super) rng: Box<dyn CryptoRng + Send>,
@@ -94,6 +98,7 @@ macro_rules! context {
             hybrid: $device.hybrid.as_ref(),
             wireguard: $device.wireguard.as_deref(),
             mtu: $device.plane.mtu(),
+            mtu_policy: $device.mtu_policy,
             rekey_after: $device.rekey_after,
             rng: &mut *$device.rng,
             table: &$device.table,
@@ -139,6 +144,7 @@ impl Device {
             wireguard,
             clock: (now, settings.unix_time),
             rekey_after: settings.rekey_after.min(REKEY_AFTER_TIME),
+            mtu_policy: settings.mtu_policy,
             local: settings.local,
             forwarding: settings.forwarding,
             rng,
@@ -440,7 +446,7 @@ impl Device {
         self.events.pop_front()
     }
 
-    fn for_all(&mut self, now: Instant, step: impl Fn(&mut Tunnel, &mut Context<'_>)) {
+    pub(super) fn for_all(&mut self, now: Instant, step: impl Fn(&mut Tunnel, &mut Context<'_>)) {
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.with_tunnel(id, now, &step);

@@ -12,6 +12,7 @@ use crate::{
         HandshakeMessage,
         hybrid::Features,
         ip::{IpHeader, decrement_hop_limit},
+        path::PathMessage,
         payload::{Checksum, InnerPacket, check_left_out, take_mark},
         transport::{OVERHEAD, TransportHeader},
     },
@@ -62,6 +63,17 @@ struct Forwarded {
     packets: Range<usize>,
 }
 
+/// A packet from one peer that is too long for the path to another and must not be cut: its sender is to be told.
+#[derive(Clone, Debug)]
+pub struct TooBig {
+    /// Where it lies in the arena.
+    pub packet: InnerPacket,
+    /// How long it may be, in bytes.
+    pub mtu: u16,
+    /// Whom it came from.
+    pub from: Arc<PeerPlane>,
+}
+
 /// A datagram that is control's to deal with.
 #[derive(Clone, Debug)]
 pub struct ForControl {
@@ -86,6 +98,10 @@ pub struct Inbound {
     pub control: Vec<ForControl>,
     /// Peers that want control's attention.
     pub attention: Vec<PeerId>,
+    /// Packets for other peers that are not sent on, because the path there does not take them.
+    pub too_big: Vec<TooBig>,
+    /// Probes of paths and answers to them, and whose they are: for control.
+    pub path_messages: Vec<(PeerId, PathMessage)>,
     /// Scratch: the datagrams of one run, before and after they are opened.
     unopened: Unopened,
     opened: Vec<(u64, Range<usize>)>,
@@ -115,6 +131,8 @@ impl Inbound {
         self.forwarded.clear();
         self.control.clear();
         self.attention.clear();
+        self.too_big.clear();
+        self.path_messages.clear();
     }
 }
 
@@ -244,7 +262,10 @@ impl DataPlane {
             return;
         }
         let bytes: usize = inbound.opened.iter().map(|(_, payload)| payload.len() + OVERHEAD).sum();
-        let has_payload = inbound.opened.iter().any(|(_, payload)| !payload.is_empty());
+        // Neither a keepalive nor a probe wants an answer from the local system.
+        let wants_answer =
+            |payload: &Range<usize>| !payload.is_empty() && !PathMessage::begins_with(arena[payload.start]);
+        let has_payload = inbound.opened.iter().any(|(_, payload)| wants_answer(payload));
         if peer.note_received(keypair, from, bytes, has_payload, now) {
             inbound.attention.push(peer.id());
         }
@@ -254,9 +275,11 @@ impl DataPlane {
             if payload.is_empty() {
                 continue; // A keepalive.
             }
-            let packet = self.unwrapped(arena, payload, keypair.protocol());
-            if let Err(reason) = deliver(arena, routes, peer, packet, &mut checked, inbound) {
-                self.drops.count(reason);
+            let packet = self.unwrapped(arena, payload.clone(), keypair.protocol());
+            let Err(reason) = deliver(arena, routes, peer, packet, &mut checked, inbound) else { continue };
+            match self.path_message(&arena[payload], keypair.protocol()) {
+                Some(message) => inbound.path_messages.push((peer.id(), message)),
+                None => self.drops.count(reason),
             }
         }
         inbound.opened = opened;
@@ -274,6 +297,12 @@ impl DataPlane {
             }
             Protocol::Hybrid | Protocol::Wireguard => InnerPacket::as_is(payload),
         }
+    }
+
+    /// What a payload that is no IP packet says of the path (protocol.md 7.5).
+    fn path_message(&self, payload: &[u8], protocol: Protocol) -> Option<PathMessage> {
+        let announced = protocol == Protocol::Hybrid && self.announced.contains(Features::PATH_PROBES);
+        announced.then(|| PathMessage::parse(payload)).flatten()
     }
 }
 
@@ -307,6 +336,14 @@ fn deliver(
     match checked.as_ref().and_then(|checked| checked.next_hop.as_ref()) {
         // The local system answers for a hop limit that ends here.
         Some(next_hop) if header.hop_limit > 1 => {
+            if header.total_len > next_hop.mtu()
+                && let Some(mtu) = next_hop.refuses(&arena[packet.range.clone()], header.total_len)
+            {
+                packet.checksum.complete(&mut arena[packet.range.clone()]); // Its sender is shown what it sent.
+                packet.checksum = Checksum::AsIs;
+                inbound.too_big.push(TooBig { packet, mtu, from: Arc::clone(peer) });
+                return Err(DropReason::TooBig);
+            }
             decrement_hop_limit(&mut arena[packet.range.clone()]);
             inbound.forward(packet, next_hop);
         }

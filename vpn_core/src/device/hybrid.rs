@@ -32,14 +32,18 @@ impl Device {
         let init_hash = init_hash(init);
         if let Some(response) = self.half_open.repeat_response(&init_hash)? {
             let datagram = response.as_bytes().to_vec();
-            self.outbox.push_back(Transmit { endpoint: from, datagram });
+            self.outbox.push_back(Transmit { endpoint: from, datagram, may_be_cut: true });
             return Ok(());
         }
         match self.admission.admit(from.remote, || verified.has_cookie(), self.half_open.len(), now) {
             Verdict::Answer => {}
             Verdict::DemandCookie => {
                 let reply = self.cookies.reply(&verified, from.remote, &mut *self.rng);
-                self.outbox.push_back(Transmit { endpoint: from, datagram: reply.as_bytes().to_vec() });
+                self.outbox.push_back(Transmit {
+                    endpoint: from,
+                    datagram: reply.as_bytes().to_vec(),
+                    may_be_cut: true,
+                });
                 return Err(DropReason::CookieDemanded);
             }
             Verdict::RateLimited => return Err(DropReason::RateLimited),
@@ -51,7 +55,11 @@ impl Device {
             ResponderSettings { identity: &node.identity, suites: node.suites, parameters: node.parameters };
         let lease = self.table.lease(IndexUse::HalfOpen, &mut *self.rng);
         let (response, state) = respond(&verified, &settings, lease.index(), &mut *self.rng)?;
-        self.outbox.push_back(Transmit { endpoint: from, datagram: response.as_bytes().to_vec() });
+        self.outbox.push_back(Transmit {
+            endpoint: from,
+            datagram: response.as_bytes().to_vec(),
+            may_be_cut: true,
+        });
         self.half_open.insert(state, lease, response, init_hash, now);
         Ok(())
     }

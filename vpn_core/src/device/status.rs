@@ -32,6 +32,8 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     /// Bytes sent to it.
     pub tx_bytes: u64,
+    /// The longest packet that it is sent, in bytes; 65535 where nothing limits it.
+    pub mtu: u16,
     /// Whether a preshared key is mixed into its handshakes.
     pub has_preshared_key: bool,
     /// Its allowed IPs.
@@ -54,6 +56,7 @@ impl PeerStatus {
             unanswered: tunnel.unanswered(),
             rx_bytes: plane.rx_bytes(),
             tx_bytes: plane.tx_bytes(),
+            mtu: u16::try_from(plane.mtu()).unwrap_or(u16::MAX),
             has_preshared_key: !settings.preshared_key.ct_eq(&PresharedKey::ZERO),
             allowed_ips: allowed_ips.to_vec(),
         }

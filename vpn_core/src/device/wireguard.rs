@@ -81,7 +81,11 @@ impl Device {
             Verdict::RateLimited => Err(DropReason::RateLimited),
             Verdict::DemandCookie => {
                 let reply = cookie_reply(&mut *self.rng);
-                self.outbox.push_back(Transmit { endpoint: from, datagram: reply.as_bytes().to_vec() });
+                self.outbox.push_back(Transmit {
+                    endpoint: from,
+                    datagram: reply.as_bytes().to_vec(),
+                    may_be_cut: true,
+                });
                 Err(DropReason::CookieDemanded)
             }
         }

@@ -2,8 +2,10 @@
 
 use super::{Notice, NoticeSink, Shared, downlink::Delivery, mailbox::Mailbox};
 use crate::{
-    base::{DropReason, since_unix_epoch},
+    base::{DropReason, Endpoint, since_unix_epoch},
     device::Device,
+    tunnel::Event,
+    wire::icmp::{MAX_ANSWER, datagram_too_big},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -29,6 +31,9 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
         for peer in mail.attention {
             device.handle_attention(peer, now);
         }
+        for (peer, message) in mail.path_messages {
+            device.handle_path_message(peer, message, now);
+        }
         for (peer, packet) in mail.staged {
             device.handle_outbound(peer, &packet, now);
         }
@@ -47,7 +52,12 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
 
 fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
     while let Some(transmit) = device.poll_transmit() {
-        if let Err(error) = shared.udp.send_to(transmit.endpoint, &transmit.datagram) {
+        if !transmit.may_be_cut {
+            // What does not fit is not sent, and so not answered: that is the answer.
+            if let Err(error) = shared.udp.send_whole(transmit.endpoint, &transmit.datagram) {
+                tracing::debug!(endpoint = %transmit.endpoint.remote, %error, "a probe was not sent");
+            }
+        } else if let Err(error) = shared.udp.send_to(transmit.endpoint, &transmit.datagram) {
             // The network may be gone for a while; the timers repeat what matters.
             tracing::debug!(endpoint = %transmit.endpoint.remote, %error, "a control message could not be sent");
             shared.plane.drops().count(DropReason::Refused);
@@ -57,7 +67,24 @@ fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
         }
     }
     while let Some(event) = device.poll_event() {
+        if let Event::PathLosesDatagrams { endpoint, .. } = event {
+            tell_kernel(endpoint, shared);
+        }
         notices(Notice::Event(event));
+    }
+}
+
+/// Tells the kernel what a router on the path should have: that it takes 1280 bytes and no more. The kernel then cuts
+/// what is longer, to this endpoint and no other, as it always does for a path that it knows. The message comes in
+/// through the tunnel interface, because that is the one that we can speak through.
+fn tell_kernel(endpoint: Endpoint, shared: &Shared) {
+    let mut message = [0; MAX_ANSWER];
+    let Some(len) = datagram_too_big(endpoint, shared.udp.local_addr().port(), &mut message) else { return };
+    match shared.tun.write(&message[..len]) {
+        Ok(()) => {
+            tracing::debug!(endpoint = %endpoint.remote, "the path loses datagrams: they are cut from now on");
+        }
+        Err(error) => tracing::debug!(%error, "the local system does not take an ICMP message"),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{DropReason, Endpoint},
-    device::Inbound,
+    device::{Inbound, TooBigAnswers},
     local_tun::TunWriter,
     udp::RecvBatch,
     wire::{hybrid::Features, payload::InnerPacket},
@@ -50,6 +50,7 @@ pub(super) struct Delivery<'a> {
     inbound: Inbound,
     writer: TunWriter,
     outlet: Outlet<'a>,
+    answers: TooBigAnswers,
 }
 
 impl<'a> Delivery<'a> {
@@ -59,6 +60,7 @@ impl<'a> Delivery<'a> {
             inbound: Inbound::default(),
             writer: TunWriter::new(),
             outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
+            answers: TooBigAnswers::default(),
         }
     }
 
@@ -82,6 +84,12 @@ impl<'a> Delivery<'a> {
         for (peer, packets) in self.inbound.forwarded() {
             self.outlet.send(peer, &Opened { arena, packets }, now);
         }
+        for refused in &self.inbound.too_big {
+            if let Some(answer) = self.answers.to(&arena[refused.packet.range.clone()], refused.mtu, now) {
+                let packets = [InnerPacket::as_is(0..answer.len())];
+                self.outlet.send(&refused.from, &Opened { arena: answer, packets: &packets }, now);
+            }
+        }
         self.outlet.flush(now);
         // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router. Perhaps it was only the
         // first peer's packets that the kernel would not take.
@@ -95,14 +103,18 @@ impl<'a> Delivery<'a> {
     }
 
     fn leave_for_control(&self, arena: &[u8]) {
-        if self.inbound.control.is_empty() && self.inbound.attention.is_empty() {
+        let Inbound { control, attention, path_messages, .. } = &self.inbound;
+        if control.is_empty() && attention.is_empty() && path_messages.is_empty() {
             return;
         }
         let refused = self.shared.mailbox.leave(|letters| {
-            for peer in &self.inbound.attention {
+            for peer in attention {
                 letters.attention(*peer);
             }
-            for message in &self.inbound.control {
+            for (peer, message) in path_messages {
+                letters.path_message(*peer, *message);
+            }
+            for message in control {
                 letters.handshake(&arena[message.datagram.clone()], message.from, message.standing);
             }
         });

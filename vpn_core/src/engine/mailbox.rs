@@ -4,6 +4,7 @@
 use crate::{
     base::{Endpoint, PeerId},
     device::{Device, Standing},
+    wire::path::PathMessage,
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -16,6 +17,8 @@ use std::{
 const MAX_HANDSHAKES: usize = 512;
 /// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
 const MAX_STAGED: usize = 1024;
+/// Probes and answers that wait at the most: a peer sends a dozen a round.
+const MAX_PATH_MESSAGES: usize = 256;
 /// Handshake messages of each kind taken at once, so that timers and attention are never far behind.
 const HANDSHAKES_AT_ONCE: usize = 32;
 
@@ -36,6 +39,8 @@ pub(super) struct Mail {
     /// Bounded by the number of peers.
     pub(super) attention: BTreeSet<PeerId>,
     pub(super) staged: VecDeque<(PeerId, Vec<u8>)>,
+    /// Probes of paths, and answers.
+    pub(super) path_messages: Vec<(PeerId, PathMessage)>,
     /// Handshake messages whose sender has shown that it receives at its address: responses, finishes, cookie replies,
     /// and inits with a cookie.
     pub(super) proven: VecDeque<(Vec<u8>, Endpoint)>,
@@ -116,6 +121,7 @@ impl Mail {
         self.commands.is_empty()
             && self.attention.is_empty()
             && self.staged.is_empty()
+            && self.path_messages.is_empty()
             && self.proven.is_empty()
             && self.inits.is_empty()
             && !self.stop
@@ -131,6 +137,14 @@ pub(super) struct Letters<'a> {
 impl Letters<'_> {
     pub(super) fn attention(&mut self, peer: PeerId) {
         self.mail.attention.insert(peer);
+    }
+
+    pub(super) fn path_message(&mut self, peer: PeerId, message: PathMessage) {
+        if self.mail.path_messages.len() < MAX_PATH_MESSAGES {
+            self.mail.path_messages.push((peer, message));
+        } else {
+            self.refused += 1;
+        }
     }
 
     /// Whether there is room for a packet to be staged; asked before one is copied.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     base::DropReason,
+    device::TooBigAnswers,
     local_tun::{MAX_FRAME_SIZE, SuperPacket},
     tunnel::PeerPlane,
     wire::hybrid::Features,
@@ -29,6 +30,7 @@ pub(super) struct Uplink<'a> {
     shared: &'a Shared,
     frame: Box<[u8]>,
     outlet: Outlet<'a>,
+    answers: TooBigAnswers,
     /// Since when nothing has left of what waits in `outlet` for room in the socket. Meanwhile nothing is read: the local system's own
     /// queue fills, and its senders slow down.
     blocked_since: Option<Instant>,
@@ -40,6 +42,7 @@ impl<'a> Uplink<'a> {
             shared,
             frame: vec![0; MAX_FRAME_SIZE].into_boxed_slice(),
             outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
+            answers: TooBigAnswers::default(),
             blocked_since: None,
         }
     }
@@ -73,7 +76,7 @@ impl<'a> Uplink<'a> {
     /// Seals what waits in the TUN queue. Everything that is there before anything is sent, as far as a batch reaches: runs
     /// grow with the load.
     fn read(&mut self, now: Instant) -> io::Result<()> {
-        let Self { shared, frame, outlet, .. } = self;
+        let Self { shared, frame, outlet, answers, .. } = self;
         let routes = shared.plane.routes();
         let mut last: Option<(IpAddr, Arc<PeerPlane>)> = None;
         for _ in 0..FRAMES_PER_BATCH {
@@ -90,12 +93,36 @@ impl<'a> Uplink<'a> {
                 last = routes.allowed_ips.lookup(destination).map(|peer| (destination, Arc::clone(peer)));
             }
             match &last {
+                Some((_, peer))
+                    if packets.segment_len(0) > peer.mtu()
+                        && refuse(shared, answers, peer, &packets, now) => {}
                 Some((_, peer)) => outlet.send(peer, &packets, now),
                 None => shared.plane.drops().count(DropReason::NoRoute),
             }
         }
         Ok(())
     }
+}
+
+/// Drops packets that are too long for the path to `peer` and tells the local system, unless they are sent all the same:
+/// `false`. Each segment but the last is as long as the first, which stands for all.
+fn refuse(
+    shared: &Shared,
+    answers: &mut TooBigAnswers,
+    peer: &PeerPlane,
+    packets: &SuperPacket<'_>,
+    now: Instant,
+) -> bool {
+    let mut first = vec![0; packets.segment_len(0)];
+    let len = packets.write_segment(0, &mut first, Features::NONE).unwrap_or_default();
+    let Some(mtu) = peer.refuses(&first, len) else { return false };
+    shared.plane.drops().count_many(DropReason::TooBig, packets.segments() as u64);
+    if let Some(answer) = answers.to(&first, mtu, now)
+        && let Err(error) = shared.tun.write(answer)
+    {
+        tracing::debug!(%error, "the local system does not take an ICMP message");
+    }
+    true
 }
 
 impl Packets for SuperPacket<'_> {

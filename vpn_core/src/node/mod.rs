@@ -9,6 +9,7 @@ mod expiry;
 #[cfg_attr(target_os = "macos", path = "hold_macos.rs")]
 mod hold;
 mod lockdown;
+mod mtu;
 mod names;
 mod network;
 mod peers;

@@ -164,6 +164,7 @@ impl Running<'_> {
         }
         tracing::info!("{why}: asking the peers");
         self.engine.borrow().with_device(Device::handle_network_change);
+        self.refresh_mtu();
         self.network.resolution.notify_one();
     }
 

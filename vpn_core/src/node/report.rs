@@ -19,7 +19,7 @@ use std::{
 pub(super) fn status(
     config: &Config,
     role: Role,
-    listen_port: u16,
+    (listen_port, mtu): (u16, u16),
     offloads: OffloadSet,
     peers: Vec<device::PeerStatus>,
     drops: &DropCounters,
@@ -33,7 +33,7 @@ pub(super) fn status(
             public_key: interface.identity.public_key().to_string(),
             wireguard_public_key: interface.own_key(Protocol::Wireguard).map(|key| key.to_string()),
             listen_port,
-            mtu: interface.mtu,
+            mtu,
             addresses: interface.addresses.iter().map(ToString::to_string).collect(),
             offload: Some(offload_status(offloads)),
             kill_switch: interface.kill_switch,
@@ -45,7 +45,7 @@ pub(super) fn status(
             .iter()
             .map(|peer| {
                 let live = by_key.get(&peer.public_key).filter(|_| peer.is_admitted(clock));
-                peer_status(peer, live, now)
+                PeerStatus { mtu: live.map(|live| live.mtu.min(mtu)), ..peer_status(peer, live, now) }
             })
             .collect(),
         drops: DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), drops.get(*reason))).collect(),
@@ -92,6 +92,7 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
         rekeys: live.map_or(0, |live| live.handshakes.saturating_sub(1)),
         rx_bytes: live.map_or(0, |live| live.rx_bytes),
         tx_bytes: live.map_or(0, |live| live.tx_bytes),
+        mtu: None,
         allowed_ips: peer.allowed_ips.iter().map(ToString::to_string).collect(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     NodeError, NodeOptions, Signals, Wish,
+    mtu::{self, InterfaceMtu},
     names::{Captured, Names},
     network::NetworkState,
     once_free,
@@ -52,6 +53,7 @@ pub(super) struct Running<'a> {
     pub(super) system: RefCell<System>,
     pub(super) engine: RefCell<Engine>,
     pub(super) network: NetworkState,
+    pub(super) mtu: InterfaceMtu,
     stop: Notify,
     /// Guards against two reloads whose parts mix.
     reloading: Cell<bool>,
@@ -75,7 +77,7 @@ impl<'a> Running<'a> {
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
         let engine = system
             .route(&allowed_ips(&peers), &known_endpoints(&addresses))
-            .and_then(|()| start_engine(&config, peers, queues, &sink))
+            .and_then(|()| start_engine(&config, role, peers, queues, &sink))
             .and_then(|engine| names.apply(&config, role, &mut system).map(|()| engine));
         let engine = match engine {
             Ok(engine) => engine,
@@ -95,10 +97,12 @@ impl<'a> Running<'a> {
             "the tunnel is ready"
         );
         let network = NetworkState::new(system.path_finder());
+        let policy = mtu::policy(interface.mtu, role, &interface.addresses);
         let running = Self {
             network,
             role,
             load,
+            mtu: InterfaceMtu::new(policy.mode, interface.mtu.initial()),
             config: RefCell::new(config),
             addresses: RefCell::new(addresses),
             names,
@@ -107,6 +111,7 @@ impl<'a> Running<'a> {
             stop: Notify::new(),
             reloading: Cell::new(false),
         };
+        running.refresh_mtu();
         Ok((running, notices))
     }
 
@@ -179,6 +184,7 @@ impl<'a> Running<'a> {
                 } else {
                     tracing::debug!(peer = name, endpoint, ?role, "new session");
                 }
+                self.refresh_route_mtu(&status);
                 // A peer that roamed to an address that is routed into the tunnel would cut itself off.
                 if let Some(endpoint) = status.endpoint
                     && self.system.borrow().would_loop(endpoint.ip())
@@ -186,6 +192,8 @@ impl<'a> Running<'a> {
                     self.route(&[endpoint.ip()]);
                 }
             }
+            Event::PathMtuChanged { peer, mtu } => self.handle_path_mtu(peer, mtu),
+            Event::PathLosesDatagrams { .. } => {} // The engine has told the kernel.
             Event::PeerDead { peer } => {
                 if let Some((_, name)) = self.identify(peer) {
                     tracing::warn!(peer = name, "nothing comes back: connecting anew");
@@ -267,7 +275,7 @@ impl<'a> Running<'a> {
         let changed = |link: Option<Link>| {
             // Without the interface the packet threads fail, and say so.
             let Some(Link { is_up, mtu }) = link else { return };
-            self.engine.borrow().plane().set_mtu(mtu);
+            self.handle_link_mtu(mtu);
             if was_up.replace(is_up) == is_up {
                 return;
             }
@@ -310,7 +318,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn identify(&self, id: PeerId) -> Option<(crate::device::PeerStatus, String)> {
+    pub(super) fn identify(&self, id: PeerId) -> Option<(crate::device::PeerStatus, String)> {
         let status = self.engine.borrow().with_device(move |device, now| device.status_of(id, now))??;
         let config = self.config.borrow();
         let name = peer_by_key(&config, &status.key)?.name.to_string();
@@ -359,7 +367,8 @@ impl Handler for Running<'_> {
         let port = engine.local_addr().port();
         let offloads = engine.offloads();
         let drops = engine.plane().drops();
-        let mut status = report::status(&self.config.borrow(), self.role, port, offloads, peers, drops);
+        let mut status =
+            report::status(&self.config.borrow(), self.role, (port, self.mtu.now()), offloads, peers, drops);
         self.names.report(&mut status.interface);
         status
     }
@@ -380,6 +389,7 @@ impl Handler for Running<'_> {
 
 fn start_engine(
     config: &Config,
+    role: Role,
     peers: Vec<DevicePeer>,
     queues: Vec<Queue>,
     sink: &NoticeSink,
@@ -400,13 +410,14 @@ fn start_engine(
             suites: interface.suites,
             parameters: ParametersBytes {
                 features: Features::SUPPORTED,
-                mtu: interface.mtu.into(),
+                mtu: interface.mtu.initial().into(),
                 ..ParametersBytes::default()
             },
         }),
         wireguard: interface.wireguard_key.as_ref().map(X25519SecretKey::new),
         unix_time: since_unix_epoch(SystemTime::now()),
-        mtu: interface.mtu,
+        mtu: interface.mtu.initial(),
+        mtu_policy: mtu::policy(interface.mtu, role, &interface.addresses),
         rekey_after: REKEY_AFTER_TIME,
         local: interface.addresses.iter().map(IpNet::addr).collect(),
         forwarding: match &config.gateway {

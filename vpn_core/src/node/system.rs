@@ -10,8 +10,8 @@ use crate::{
     local_tun::{Tun, TunConfig},
     network::PathFinder,
     routes::{
-        DefaultRoute, InterfaceSetup, Lan, RouteError, RoutePlan, RouteRequest, Routes, RoutingMark,
-        on_link_networks, plan, reserve_mark, tunnel_networks,
+        DefaultRoute, InterfaceSetup, Lan, RouteError, RouteMtu, RoutePlan, RouteRequest, Routes,
+        RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu, tunnel_networks,
     },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
@@ -75,7 +75,7 @@ impl System {
             sockets: (udp, interface.queues.get()),
             setup: InterfaceSetup {
                 name: interface.name.clone(),
-                mtu: interface.mtu,
+                mtu: interface.mtu.initial(),
                 addresses: interface.addresses.clone(),
             },
             routes: None,
@@ -236,6 +236,24 @@ impl System {
     pub(super) fn table_names(&self) -> Vec<String> {
         let kill_switch = self.kill_switch.iter().map(|kill_switch| kill_switch.table().to_owned());
         self.routes.iter().flat_map(Routes::table_names).chain(kill_switch).collect()
+    }
+
+    /// What the route to `endpoint` takes; `None` where there is none.
+    pub(super) fn route_mtu(&self, endpoint: IpAddr) -> Option<RouteMtu> {
+        let answer = route_mtu(endpoint, self.mark);
+        answer.inspect_err(|error| tracing::debug!(%endpoint, %error, "no route")).ok()
+    }
+
+    /// Gives the tunnel interface another MTU. It goes with the interface, and so needs no journal.
+    pub(super) fn set_mtu(&mut self, mtu: u16) -> Result<(), RouteError> {
+        set_interface_mtu(&self.setup.name, mtu)?;
+        self.setup.mtu = mtu;
+        Ok(())
+    }
+
+    /// Somebody has given the tunnel interface another MTU, which is to stay.
+    pub(super) fn note_mtu(&mut self, mtu: u16) {
+        self.setup.mtu = mtu;
     }
 
     /// The tunnel interface.

@@ -9,7 +9,10 @@ use crate::{
     kill_switch::{KillSwitchError, MacKillSwitch, PfRequest},
     local_tun::{Tun, TunConfig},
     network::{PathFinder, uplink, uplink_name},
-    routes::{InterfaceSetup, Lan, MacRoutes, on_link_networks, tunnel_networks},
+    routes::{
+        InterfaceSetup, Lan, MacRoutes, RouteError, RouteMtu, on_link_networks, shape_interface,
+        tunnel_networks,
+    },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
 use ipnet::IpNet;
@@ -71,7 +74,7 @@ impl System {
             sockets: (offload.udp_config(interface.listen.unwrap_or(any_port)), interface.queues.get()),
             setup: InterfaceSetup {
                 name: interface.name.clone(),
-                mtu: interface.mtu,
+                mtu: interface.mtu.initial(),
                 addresses: interface.addresses.clone(),
             },
             routes: None,
@@ -182,6 +185,24 @@ impl System {
     /// Whether peers know our port from their configuration, so that it must not change.
     pub(super) const fn has_fixed_port(&self) -> bool {
         self.listen_port.is_some()
+    }
+
+    /// What the route to `endpoint` takes: not asked for here. Probes find out.
+    #[expect(clippy::unused_self, reason = "as on Linux, where it needs a mark")]
+    pub(super) const fn route_mtu(&self, _endpoint: IpAddr) -> Option<RouteMtu> {
+        None
+    }
+
+    /// Gives the tunnel interface another MTU. It goes with the interface, and so needs no journal.
+    pub(super) fn set_mtu(&mut self, mtu: u16) -> Result<(), RouteError> {
+        shape_interface(&self.setup.name, mtu)?;
+        self.setup.mtu = mtu;
+        Ok(())
+    }
+
+    /// Somebody has given the tunnel interface another MTU, which is to stay.
+    pub(super) const fn note_mtu(&mut self, mtu: u16) {
+        self.setup.mtu = mtu;
     }
 
     fn uplink_name(&self) -> Option<String> {

@@ -94,6 +94,20 @@ pub fn shape_interface(interface: &InterfaceName, mtu: u16) -> Result<(), RouteE
     shape(&mut netlink, index, name, mtu)
 }
 
+/// Sets the MTU of a tunnel interface that is up already.
+///
+/// # Errors
+/// [`RouteError`].
+pub fn set_interface_mtu(interface: &InterfaceName, mtu: u16) -> Result<(), RouteError> {
+    let name = interface.as_str();
+    let set = || {
+        let mut netlink = Netlink::open()?;
+        let index = netlink.interface_index(name)?;
+        set_link(&mut netlink, index, LinkAttribute::Mtu(mtu.into()))
+    };
+    set().map_err(|source| RouteError::kernel(format!("set the MTU of {name} to {mtu}"), name, source))
+}
+
 fn shape(netlink: &mut Netlink, index: u32, name: &str, mtu: u16) -> Result<(), RouteError> {
     set_link(netlink, index, LinkAttribute::Mtu(mtu.into()))
         .map_err(|source| RouteError::kernel(format!("set the MTU of {name} to {mtu}"), name, source))?;

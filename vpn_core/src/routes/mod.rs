@@ -43,6 +43,8 @@ mod mark;
 mod marks;
 #[cfg(target_os = "linux")]
 mod on_link;
+#[cfg(target_os = "linux")]
+mod path_mtu;
 mod plan;
 mod setup;
 #[cfg(target_os = "linux")]
@@ -64,7 +66,7 @@ pub use apply::Routes;
 #[cfg(target_os = "linux")]
 pub use guard::watch_routing;
 #[cfg(target_os = "linux")]
-pub use interface::shape_interface;
+pub use interface::{set_interface_mtu, shape_interface};
 pub use lan::Lan;
 #[cfg(target_os = "macos")]
 pub use macos::{MacRoutes, on_link_networks, shape_interface};
@@ -73,6 +75,8 @@ pub use mark::RoutingMark;
 pub use mark::reserve_mark;
 #[cfg(target_os = "linux")]
 pub use on_link::on_link_networks;
+#[cfg(target_os = "linux")]
+pub use path_mtu::route_mtu;
 pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, tunnel_networks};
 pub use setup::InterfaceSetup;
 #[cfg(target_os = "linux")]
@@ -86,6 +90,15 @@ pub struct Link {
     pub is_up: bool,
     /// Its MTU, in bytes.
     pub mtu: u32,
+}
+
+/// The longest IP packets that a route takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteMtu {
+    /// By its own `mtu`, or by that of its interface.
+    pub configured: u32,
+    /// By an ICMP message, true or forged, for as long as the kernel remembers it.
+    pub remembered: Option<u32>,
 }
 
 /// Why an interface or its routes could not be set up.

@@ -1,6 +1,6 @@
 //! What a tunnel is given: its peer's settings, and for the length of a call what its device has.
 
-use super::{Event, SessionTable, StagingBudget};
+use super::{Event, MtuPolicy, SessionTable, StagingBudget};
 use crate::{
     base::{DropCounters, Endpoint},
     handshake::{PeerKey, PresharedKey, hybrid::LocalNode, wireguard::LocalKey},
@@ -37,6 +37,8 @@ pub struct Transmit {
     pub endpoint: Endpoint,
     /// Its bytes.
     pub datagram: Vec<u8>,
+    /// Whether it may arrive in pieces. A probe must not: whether it passes whole is the question.
+    pub may_be_cut: bool,
 }
 
 /// What a tunnel needs of its device for the length of a call.
@@ -52,6 +54,8 @@ pub struct Context<'a> {
     pub wireguard: Option<&'a LocalKey>,
     /// MTU of the tunnel interface in bytes; padding does not go beyond it.
     pub mtu: usize,
+    /// Who decides how long a packet may be.
+    pub mtu_policy: MtuPolicy,
     /// Age at which the initiator of a session makes a new one.
     pub rekey_after: Duration,
     /// Randomness.
@@ -70,7 +74,16 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     pub(super) fn send(&mut self, endpoint: Endpoint, datagram: Vec<u8>) {
-        self.outbox.push_back(Transmit { endpoint, datagram });
+        self.outbox.push_back(Transmit { endpoint, datagram, may_be_cut: true });
+    }
+
+    pub(super) fn send_path_message(&mut self, endpoint: Endpoint, datagram: Vec<u8>, may_be_cut: bool) {
+        self.outbox.push_back(Transmit { endpoint, datagram, may_be_cut });
+    }
+
+    /// [`Context::mtu`] as the number of bytes that an IP packet can have.
+    pub(super) fn interface_mtu(&self) -> u16 {
+        u16::try_from(self.mtu).unwrap_or(u16::MAX)
     }
 
     /// Sends an empty packet that no timer knows of.

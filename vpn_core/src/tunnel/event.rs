@@ -1,7 +1,10 @@
 //! What a tunnel tells of itself.
 
 use super::Unanswered;
-use crate::{base::PeerId, handshake::Role};
+use crate::{
+    base::{Endpoint, PeerId},
+    handshake::Role,
+};
 
 /// Something that the outside may want to know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,21 @@ pub enum Event {
     GaveUp {
         /// On whom.
         peer: PeerId,
+    },
+    /// Packets to a peer may be longer, or shorter, from now on.
+    PathMtuChanged {
+        /// To whom.
+        peer: PeerId,
+        /// Up to how many bytes; 65535 where nothing limits them.
+        mtu: u16,
+    },
+    /// The path over IPv6 loses datagrams that must pass, and no ICMP message says so: the local system is to be told, so that
+    /// it cuts them. It remembers that for ten minutes; then this comes again.
+    PathLosesDatagrams {
+        /// On their way to whom.
+        peer: PeerId,
+        /// From where to where.
+        endpoint: Endpoint,
     },
     /// Nothing authentic came back for [`super::DEAD_PEER_TIME`]; a new handshake starts.
     PeerDead {

@@ -1,6 +1,7 @@
 //! One peer's life as control sees it: what every message, mark and timer does.
 
 mod hybrid;
+mod path;
 mod probe;
 mod schedule;
 mod wireguard;
@@ -8,12 +9,13 @@ mod wireguard;
 use super::{
     Context, Event, IndexLease, IndexUse, PeerPlane, PeerSettings, PeerState, StagingBudget, Unanswered,
     attempt::{Attempt, Phase},
+    path_mtu::PathMtu,
     slots::{Session, Slots},
     staging::Staging,
 };
 use crate::{
     base::{DropReason, Endpoint},
-    handshake::{Agreement, PeerKey, wireguard::RemoteKey},
+    handshake::{Agreement, PeerKey, Protocol, wireguard::RemoteKey},
     session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
     wire::transport::OVERHEAD,
@@ -47,6 +49,7 @@ pub struct Tunnel {
     suite: Suite,
     /// What of a WireGuard peer outlives handshakes; `None` for a hybrid peer, or while we have no WireGuard key.
     wireguard: Option<Box<RemoteKey>>,
+    path: PathMtu,
 }
 
 impl Tunnel {
@@ -69,12 +72,14 @@ impl Tunnel {
             handshakes: 0,
             suite: Suite::ChaCha20Poly1305,
             wireguard: None,
+            path: PathMtu::default(),
         }
     }
 
     /// Connects, if the peer is one to stay connected with or whose NAT mapping is to be kept alive.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         self.meet_wireguard_key(cx);
+        self.follow_path(cx);
         if self.persistent_keepalive().is_some() {
             self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
         }
@@ -197,6 +202,7 @@ impl Tunnel {
     /// The packet path asked for a look at the marks.
     pub fn handle_attention(&mut self, cx: &mut Context<'_>) {
         self.confirm(cx);
+        self.follow_path(cx);
         if self.slots.wants_rekey() {
             self.want_handshake(cx);
         }
@@ -241,7 +247,7 @@ impl Tunnel {
     }
 
     fn make_session(
-        &self,
+        &mut self,
         agreement: &Agreement,
         lease: IndexLease,
         begun: Instant,
@@ -249,6 +255,9 @@ impl Tunnel {
         cx: &Context<'_>,
     ) -> Session {
         let keypair = Arc::new(Keypair::new(agreement, cx.rekey_after, cx.now));
+        if agreement.protocol == Protocol::Hybrid {
+            self.path.set_announced(agreement.parameters.mtu.get());
+        }
         lease.turn_into(IndexUse::Session(Arc::clone(&keypair), Arc::clone(&self.plane)));
         Session { keypair, lease, begun, completed: cx.now, slept: Duration::ZERO, finish_hash }
     }
@@ -278,10 +287,13 @@ impl Tunnel {
         if let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt {
             pace.repetition = None; // What is still asked has been answered otherwise.
         }
-        self.silent_since = None;
+        if self.silent_since.take().is_some() {
+            self.path.doubt(); // It was away, and may be back by another way.
+        }
         self.last_handshake = Some(cx.now);
         self.handshakes += 1;
         cx.events.push_back(Event::SessionEstablished { peer: self.plane.id(), role });
+        self.follow_path(cx);
     }
 
     /// Whether our key is the lower one, which decides between crossing hybrid handshakes (protocol.md 6.8).

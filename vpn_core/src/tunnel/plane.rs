@@ -5,9 +5,10 @@ use crate::{
     handshake::Protocol,
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
     tunnel::DEAD_PEER_TIME,
+    wire::{icmp::may_be_fragmented, ip::IPV6_MIN_MTU},
 };
 use arc_swap::ArcSwapOption;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
@@ -21,6 +22,8 @@ pub struct PeerPlane {
     sending: ArcSwapOption<Keypair>,
     endpoint: RwLock<Option<Endpoint>>,
     pub(super) marks: Marks,
+    /// The longest inner packet that it is sent, in bytes; 65535 for no limit.
+    mtu: AtomicU16,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
 }
@@ -69,6 +72,7 @@ impl PeerPlane {
             sending: ArcSwapOption::empty(),
             endpoint: RwLock::new(None),
             marks: Marks::default(),
+            mtu: AtomicU16::new(u16::MAX),
             rx_bytes: AtomicU64::new(0),
             tx_bytes: AtomicU64::new(0),
         }
@@ -96,6 +100,25 @@ impl PeerPlane {
 
     pub(super) fn set_endpoint(&self, endpoint: Option<Endpoint>) {
         *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = endpoint;
+    }
+
+    /// The longest inner packet that it is sent, in bytes, unless that may be cut or is within the least MTU of IPv6. One
+    /// comparison for each packet; [`PeerPlane::refuses`] for the few that are longer.
+    pub fn mtu(&self) -> usize {
+        self.mtu.load(Relaxed).into()
+    }
+
+    /// Why a packet that is longer than [`PeerPlane::mtu`] is not sent: the MTU, in bytes, that its sender is to be told.
+    /// `None` for one that is sent all the same. `packet` begins with a header that was checked.
+    pub fn refuses(&self, packet: &[u8], len: usize) -> Option<u16> {
+        let is_v6 = packet[0] >> 4 == 6;
+        let mtu = self.mtu.load(Relaxed).max(if is_v6 { IPV6_MIN_MTU } else { 0 });
+        (len > usize::from(mtu) && !may_be_fragmented(packet)).then_some(mtu)
+    }
+
+    /// Takes another limit; whether packets of another length are sent from now on.
+    pub(super) fn set_mtu(&self, mtu: u16) -> bool {
+        self.mtu.swap(mtu, Relaxed) != mtu
     }
 
     pub(super) fn set_sending(&self, keypair: Option<Arc<Keypair>>) {
@@ -170,9 +193,11 @@ impl PeerPlane {
         self.marks.last_traffic.set(self.epoch, now);
         self.marks.last_received.set(self.epoch, now);
         self.marks.unanswered.clear();
-        if self.endpoint() != Some(from) {
+        let known = self.endpoint();
+        if known != Some(from) {
             self.set_endpoint(Some(from)); // Roaming: protocol.md 9.3.
         }
+        let roamed = known.is_some_and(|known| known.remote != from.remote);
         let confirmed = keypair.take_confirmation();
         if confirmed && keypair.protocol() == Protocol::Wireguard {
             // At once, and not when control comes to it: the local system answers what it is given now, and a peer that
@@ -183,9 +208,41 @@ impl PeerPlane {
         (unacknowledged && self.looks_later_than(now + KEEPALIVE_TIMEOUT))
             | keypair.take_rekey_on_receive(now)
             | confirmed
+            | roamed // Another path, which may be narrower.
     }
 
     fn looks_later_than(&self, deadline: Instant) -> bool {
         self.marks.next_look.get(self.epoch).is_none_or(|look| look > deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn only_what_is_too_long_and_must_not_be_cut_is_refused(
+            mtu in 576_u16..,
+            len in 40_usize..65_536,
+            dont_fragment: bool,
+            is_v6: bool,
+        ) {
+            let peer = PeerPlane::new(PeerId(1), Epoch::starting_at(Instant::now()));
+            let mut packet = [0; 40];
+            packet[0] = if is_v6 { 0x60 } else { 0x45 };
+            packet[6] = if dont_fragment { 0x40 } else { 0 }; // in IPv6 the next header, which says nothing here
+            prop_assert_eq!(peer.refuses(&packet, len), None, "no limit yet");
+            prop_assert!(peer.set_mtu(mtu) == (mtu != u16::MAX) && !peer.set_mtu(mtu));
+            let told = match (is_v6, dont_fragment) {
+                (true, _) => Some(mtu.max(1280)),
+                (false, true) => Some(mtu),
+                (false, false) => None,
+            };
+            prop_assert_eq!(peer.refuses(&packet, len), told.filter(|mtu| len > usize::from(*mtu)));
+            // What passes the packet path's one comparison is never refused.
+            prop_assert!(len > peer.mtu() || peer.refuses(&packet, len).is_none());
+        }
     }
 }

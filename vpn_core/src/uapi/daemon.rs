@@ -12,7 +12,7 @@ use crate::{
     journal::InterfaceName,
     local_tun::{Tun, TunConfig, TunError},
     routes::{Link, RouteError, shape_interface, watch_link},
-    tunnel::{Event, PeerSettings},
+    tunnel::{Event, MtuPolicy, PeerSettings},
     udp::{UdpConfig, UdpError, UdpSocket},
 };
 use std::{
@@ -186,6 +186,7 @@ impl Daemon {
             wireguard: None,
             unix_time: since_unix_epoch(SystemTime::now()),
             mtu: DEFAULT_MTU,
+            mtu_policy: MtuPolicy::UNLIMITED,
             rekey_after: options.rekey_after,
             local: HashSet::new(),
             // From peer to peer through the local system, whose rules and counters apply, as with the kernel's WireGuard.
@@ -231,6 +232,7 @@ impl Daemon {
                 tracing::debug!(peer = status.key.short(), ?role, endpoint = ?status.endpoint, "new session");
                 self.handshakes.borrow_mut().of(&status);
             }
+            Event::PathMtuChanged { .. } | Event::PathLosesDatagrams { .. } => {}
             Event::PeerDead { .. } | Event::HandshakeUnanswered { .. } | Event::GaveUp { .. } => {
                 tracing::debug!(?event, "no answer");
             }

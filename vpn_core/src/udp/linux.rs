@@ -52,6 +52,20 @@ impl AsFd for Bell {
     }
 }
 
+/// Whether anybody may cut what is sent from now on. If not, the kernel looks at the interface's MTU only: what an ICMP
+/// message, true or forged, has said of the path does not count.
+pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::Result<()> {
+    let (for_v4, for_v6) = if allowed {
+        (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT)
+    } else {
+        (libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE)
+    };
+    if v6 {
+        sys::set_option(fd, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, for_v6)?;
+    }
+    sys::set_option(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, for_v4) // a dual-stack socket has both
+}
+
 /// Options without which the socket would not do what its user expects, and buffers.
 pub(super) fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), UdpError> {
     let listen = config.listen;
@@ -60,12 +74,10 @@ pub(super) fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> 
     if v6 {
         set("IPV6_V6ONLY", libc::SOL_IPV6, libc::IPV6_V6ONLY, i32::from(!is_any_v6(listen)))?;
         set("IPV6_RECVPKTINFO", libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        // Datagrams longer than the path's MTU are fragmented, as in the kernel's WireGuard: never a black hole.
-        set("IPV6_MTU_DISCOVER", libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
     }
-    // A dual-stack socket takes the options of IPv4 too. No DF: a router on the way may fragment.
+    // A dual-stack socket takes the options of IPv4 too.
     set("IP_PKTINFO", libc::SOL_IP, libc::IP_PKTINFO, 1)?;
-    set("IP_MTU_DISCOVER", libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+    allow_cutting(fd, v6, true).map_err(system("IP_MTU_DISCOVER", listen))?;
     if config.scope.is_some() {
         return Err(system("binding to an interface by its number", listen)(
             io::ErrorKind::Unsupported.into(),

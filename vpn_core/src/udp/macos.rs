@@ -85,6 +85,19 @@ impl AsFd for Bell {
     }
 }
 
+/// Of `netinet6/in6.h`; missing in the libc crate.
+const IPV6_DONTFRAG: libc::c_int = 62;
+
+/// Whether anybody may cut what is sent from now on, as is the default.
+pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::Result<()> {
+    let dont = libc::c_int::from(!allowed);
+    if v6 {
+        sys::set_option(fd, libc::IPPROTO_IPV6, IPV6_DONTFRAG, dont)
+    } else {
+        sys::set_option(fd, libc::IPPROTO_IP, libc::IP_DONTFRAG, dont)
+    }
+}
+
 /// Options without which the socket would not do what its user expects, and buffers.
 pub(super) fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), UdpError> {
     let listen = config.listen;

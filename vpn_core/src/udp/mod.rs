@@ -16,6 +16,7 @@ mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 mod message;
+mod pieces;
 mod receive;
 mod send;
 mod socket;

@@ -3,6 +3,7 @@
 use super::{
     config::{UdpConfig, UdpError},
     message::{Control, Name},
+    pieces::Whole,
     platform::{self, Granted, is_from_network, may_be_about_source, request_offloads, set_required},
     receive::{RecvBatch, RecvReport},
     send::{Run, SendBatch, SendReport},
@@ -171,6 +172,15 @@ impl UdpSocket {
             outcome => outcome,
         };
         outcome.map(drop)
+    }
+
+    /// Sends one datagram that neither the kernel nor a router may cut: a probe. Does not wait.
+    ///
+    /// # Errors
+    /// Why the kernel refuses it: `EMSGSIZE` where it is too long already for the interface.
+    pub fn send_whole(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
+        let _whole = Whole::begin(self.as_fd(), self.local.is_ipv6())?;
+        self.send_from(&to, datagram, None).map(drop)
     }
 
     /// Sends a run, and answers how many of its bytes are dealt with: all, unless the socket's buffer is full.

@@ -165,8 +165,10 @@ impl Features {
     pub const NONE: Self = Self(little_endian::U32::ZERO);
     /// Packets whose TCP or UDP checksum was left out (protocol.md 7.4.5).
     pub const CHECKSUM_LEFT_OUT: Self = Self(little_endian::U32::new(1));
+    /// Probes of the path, which it answers (protocol.md 7.5).
+    pub const PATH_PROBES: Self = Self(little_endian::U32::new(2));
     /// All that this version accepts.
-    pub const SUPPORTED: Self = Self::CHECKSUM_LEFT_OUT;
+    pub const SUPPORTED: Self = Self(little_endian::U32::new(3));
 
     /// Whether everything in `other` is in here.
     pub const fn contains(self, other: Self) -> bool {
@@ -251,6 +253,6 @@ mod tests {
         assert!(features([1, 0, 0, 0]).contains(Features::CHECKSUM_LEFT_OUT));
         assert!(features([0xff; 4]).contains(Features::CHECKSUM_LEFT_OUT));
         assert!(!features([0xfe, 0xff, 0xff, 0xff]).contains(Features::CHECKSUM_LEFT_OUT));
-        assert_eq!(Features::SUPPORTED.as_bytes(), [1, 0, 0, 0], "all that is defined");
+        assert_eq!(Features::SUPPORTED.as_bytes(), [3, 0, 0, 0], "all that is defined");
     }
 }

@@ -2,8 +2,10 @@
 
 pub mod checksum;
 pub mod hybrid;
+pub mod icmp;
 pub mod ip;
 pub(crate) mod layout;
+pub mod path;
 pub mod payload;
 pub mod transport;
 pub mod wireguard;

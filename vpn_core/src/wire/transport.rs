@@ -1,6 +1,8 @@
 //! The transport message (protocol.md 7.1), byte-identical to WireGuard's.
 
+use super::ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE};
 use crate::{base::ReceiverIndex, symmetric::TAG_SIZE};
+use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
 
 /// First four bytes of a transport message.
@@ -9,6 +11,17 @@ pub const TYPE_TRANSPORT: [u8; 4] = [4, 0, 0, 0];
 pub const HEADER_SIZE: usize = size_of::<TransportHeader>();
 /// What a transport message adds to its payload, in bytes.
 pub const OVERHEAD: usize = HEADER_SIZE + TAG_SIZE;
+/// Size of a UDP header, in bytes.
+const UDP_HEADER_SIZE: usize = 8;
+
+/// What a packet in the tunnel gets around it on the way to `endpoint`, in bytes: headers of IP and UDP, and [`OVERHEAD`].
+pub const fn outer_overhead(endpoint: IpAddr) -> usize {
+    let ip = match endpoint.to_canonical() {
+        IpAddr::V4(_) => IPV4_HEADER_SIZE,
+        IpAddr::V6(_) => IPV6_HEADER_SIZE,
+    };
+    ip + UDP_HEADER_SIZE + OVERHEAD
+}
 
 /// The header of a transport message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

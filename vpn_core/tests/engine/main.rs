@@ -21,7 +21,7 @@ use vpn_core::{
     engine::{Engine, NoticeSink, Queue},
     handshake::{PeerKey, PresharedKey},
     local_tun::{Tun, TunConfig},
-    tunnel::PeerSettings,
+    tunnel::{MtuPolicy, PeerSettings},
     udp::{UdpConfig, UdpSocket},
 };
 
@@ -53,6 +53,7 @@ impl End {
             wireguard: Some(secret(own)),
             unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970"),
             mtu: 1420,
+            mtu_policy: MtuPolicy::UNLIMITED,
             rekey_after: Duration::from_secs(120),
             local: HashSet::new(),
             forwarding: Forwarding::Off,

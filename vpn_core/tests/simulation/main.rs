@@ -18,6 +18,7 @@ mod forwarding;
 mod garbage;
 mod keepalive;
 mod loss;
+mod path_mtu;
 mod patience;
 mod probing;
 mod rekeying;

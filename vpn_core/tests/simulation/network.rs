@@ -63,6 +63,8 @@ pub(crate) struct Wire {
     pub(crate) to: SocketAddr,
     pub(crate) kind: Kind,
     pub(crate) datagram: Vec<u8>,
+    /// Whether routers may cut it.
+    pub(crate) may_be_cut: bool,
 }
 
 /// How the network treats everybody's datagrams.
@@ -250,6 +252,18 @@ impl Network {
         numbers
     }
 
+    /// Sends a packet of `len` bytes, which must not be cut on its way or may be; answers its number.
+    pub(crate) fn send_long(&mut self, from: usize, to: usize, may_be_cut: bool, len: usize) -> u64 {
+        let (source, destination) = (self.nodes[from].inner, self.nodes[to].inner);
+        let number = self.expect(destination, |number| {
+            let packet = packet::ipv4(source, destination, 64, number, len);
+            if may_be_cut { packet } else { packet::uncut(packet) }
+        });
+        let packet = self.expected[&number].bytes.clone();
+        self.hand_over(from, &[packet], Checksum::AsIs, destination);
+        number
+    }
+
     /// Sends a UDP datagram whose checksum the local system has left to the node; answers its number.
     pub(crate) fn send_udp(&mut self, from: usize, to: usize) -> u64 {
         let (source, destination) = (self.nodes[from].inner, self.nodes[to].inner);
@@ -405,7 +419,7 @@ impl Network {
     /// No packet twice, altered, or at the wrong node.
     fn check_delivery(&mut self, node: usize, before: usize) {
         let Node { received, inner, .. } = &self.nodes[node];
-        for (_, packet) in &received[before..] {
+        for (_, packet) in received[before..].iter().filter(|(_, packet)| !packet::is_icmp(packet)) {
             let number = packet::number(packet);
             let expected = self.expected.get_mut(&number).expect("only packets that were sent arrive");
             assert!(packet::is_intact(packet), "packet {number} has a wrong header checksum");
@@ -427,7 +441,7 @@ impl Network {
     }
 
     fn transmit(&mut self, sender: usize, sent: Vec<Transmit>) {
-        for Transmit { endpoint, datagram } in sent {
+        for Transmit { endpoint, datagram, may_be_cut } in sent {
             let Node { address, local, life, .. } = self.nodes[sender];
             let kind = Kind::of(&datagram);
             if matches!(kind, Kind::Empty | Kind::Data) {
@@ -440,7 +454,8 @@ impl Network {
             if endpoint.local.is_some_and(|ip| ip != local) {
                 continue;
             }
-            let wire = Wire { at: self.now, sender, from: address, to: endpoint.remote, kind, datagram };
+            let wire =
+                Wire { at: self.now, sender, from: address, to: endpoint.remote, kind, datagram, may_be_cut };
             let passes = self.rules.iter_mut().all(|rule| rule(&wire));
             if self.capturing {
                 self.capture.push(wire.clone());

@@ -11,11 +11,11 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, X25519SecretKey},
     base::{DropReason, Endpoint, PeerId, SecretBytes},
-    device::{DataPlane, Device, DeviceSettings, Forwarding, Inbound, PeerStatus},
+    device::{DataPlane, Device, DeviceSettings, Forwarding, Inbound, PeerStatus, TooBigAnswers},
     handshake::{PeerKey, Protocol, hybrid::LocalNode},
     session::REKEY_AFTER_TIME,
     symmetric::TAG_SIZE,
-    tunnel::{Event, NotReady, PeerPlane, PeerSettings, Transmit},
+    tunnel::{Event, MtuPolicy, NotReady, PeerPlane, PeerSettings, Transmit},
     wire::{
         hybrid::{Features, ParametersBytes, SuiteSet},
         payload::{Checksum, InnerPacket},
@@ -37,6 +37,8 @@ pub(crate) struct NodeSettings {
     pub(crate) forwarding: Forwarding,
     /// What it says that it accepts.
     pub(crate) features: Features,
+    /// Who decides how long packets may be.
+    pub(crate) mtu_policy: MtuPolicy,
 }
 
 impl NodeSettings {
@@ -47,6 +49,7 @@ impl NodeSettings {
             suites: SuiteSet::CHACHA20_POLY1305,
             forwarding: Forwarding::Off,
             features: Features::SUPPORTED,
+            mtu_policy: MtuPolicy::UNLIMITED,
         }
     }
 
@@ -100,6 +103,7 @@ pub(crate) struct Node {
     /// Asleep: neither polled nor reached.
     pub(crate) asleep: bool,
     inbound: Inbound,
+    answers: TooBigAnswers,
 }
 
 impl Node {
@@ -121,6 +125,7 @@ impl Node {
             life: 0,
             asleep: false,
             inbound: Inbound::default(),
+            answers: TooBigAnswers::default(),
         }
     }
 
@@ -139,6 +144,7 @@ impl Node {
             wireguard: Some(settings.wireguard_key()),
             unix_time: Duration::from_secs(UNIX_TIME) + now.saturating_duration_since(born),
             mtu: MTU,
+            mtu_policy: settings.mtu_policy,
             rekey_after: REKEY_AFTER_TIME,
             local: HashSet::from([IpAddr::V4(inner)]),
             forwarding: settings.forwarding,
@@ -227,7 +233,7 @@ impl Node {
             let counter = outbound.counters.next().expect("one reserved for each packet");
             outbound.keypair.seal(counter, &mut frame);
             bytes += frame.len();
-            sent.push(Transmit { endpoint: outbound.endpoint, datagram: frame });
+            sent.push(Transmit { endpoint: outbound.endpoint, datagram: frame, may_be_cut: true });
         }
         if peer.note_sent(&outbound.keypair, bytes, now) {
             self.device.handle_attention(peer.id(), now);
@@ -250,6 +256,9 @@ impl Node {
         self.plane.open(arena, 0..len, stride, from, now, &mut inbound);
         for message in &inbound.control {
             self.device.handle_control(&arena[message.datagram.clone()], message.from, now);
+        }
+        for (peer, message) in &inbound.path_messages {
+            self.device.handle_path_message(*peer, *message, now);
         }
         let mut sent = self.dispatch(arena, &inbound, now);
         while let Some((mut datagram, from)) = self.device.poll_early() {
@@ -274,6 +283,12 @@ impl Node {
             self.received.push((now, packet));
         }
         let mut sent = Vec::new();
+        for refused in &inbound.too_big {
+            if let Some(answer) = self.answers.to(&arena[refused.packet.range.clone()], refused.mtu, now) {
+                let answer = answer.to_vec();
+                sent.extend(self.send_to(&refused.from, &[answer], Checksum::AsIs, now));
+            }
+        }
         for (peer, packets) in inbound.forwarded() {
             for InnerPacket { range, checksum } in packets {
                 let packet = arena[range.clone()].to_vec();

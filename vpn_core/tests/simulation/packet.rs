@@ -25,6 +25,20 @@ pub(crate) fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, number: u64
     packet
 }
 
+/// The same packet, not to be cut on its way.
+pub(crate) fn uncut(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[6] |= 0x40;
+    packet[10..12].fill(0);
+    let sum = !checksum(&packet[..HEADER]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// Whether somebody on the way has sent it, to say something of a packet that was sent.
+pub(crate) fn is_icmp(packet: &[u8]) -> bool {
+    packet[9] == 1
+}
+
 /// A UDP datagram with a number in its payload, all checksums right.
 pub(crate) fn udp(source: Ipv4Addr, destination: Ipv4Addr, number: u64) -> Vec<u8> {
     let mut packet = ipv4(source, destination, 64, number, 101);

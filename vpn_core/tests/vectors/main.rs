@@ -56,7 +56,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The same with all feature bits of this version.
+/// The same with feature bit 0.
 fn with_features([_, _, _, _, rest @ ..]: [u8; 8]) -> [u8; 8] {
     let [a, b, c, d] = rest;
     [1, 0, 0, 0, a, b, c, d]

@@ -130,7 +130,7 @@ impl Handover<'_> {
                 name,
                 private_key,
                 addresses,
-                mtu: interface.mtu,
+                mtu: interface.mtu.initial(),
                 dns: &interface.dns,
                 server: interface.wireguard_public_key().context("the server has no WireGuard key")?,
                 endpoint,

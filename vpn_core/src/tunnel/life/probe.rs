@@ -27,6 +27,7 @@ impl Tunnel {
     /// has become. A peer that it is not for us to connect to learns our new address from an empty packet.
     pub fn handle_network_change(&mut self, cx: &mut Context<'_>) {
         self.forget_local_address();
+        self.path.doubt(); // Perhaps another one, even where the endpoint is the same.
         if !self.settings.stay_connected {
             if let (Some(session), Some(endpoint)) = (self.slots.sending(cx.now), self.plane.endpoint()) {
                 let keypair = Arc::clone(&session.keypair);

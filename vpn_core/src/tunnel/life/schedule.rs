@@ -30,6 +30,7 @@ impl Tunnel {
             self.slots.expires_at(),
             self.attempt.as_ref().map(Attempt::next_timeout),
             self.begin_at,
+            self.path_timeout(),
             marks.unanswered.get(epoch).map(|at| at + DEAD_PEER_TIME),
             marks.unacknowledged.get(epoch).map(|at| at + KEEPALIVE_TIMEOUT),
             persistent.and_then(|interval| marks.last_traffic.get(epoch).map(|at| at + interval)),

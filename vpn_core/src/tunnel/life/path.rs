@@ -1,0 +1,106 @@
+//! The path to a peer in its life: which packets it is sent, and how that is found out (protocol.md 7.5).
+
+use super::{Context, Tunnel};
+use crate::{
+    session::Keypair,
+    tunnel::Event,
+    wire::{
+        hybrid::Features,
+        path::PathMessage,
+        transport::{HEADER_SIZE, OVERHEAD},
+    },
+};
+use std::{sync::Arc, time::Instant};
+
+impl Tunnel {
+    /// The route to the peer's endpoint takes inner packets of `mtu` bytes; `None` where nobody knows.
+    pub fn set_route_mtu(&mut self, mtu: Option<u16>, cx: &mut Context<'_>) {
+        self.path.set_route(mtu);
+        self.follow_path(cx);
+    }
+
+    /// The interface's MTU, or who decides about it, is another one: what was found says nothing any more.
+    pub fn handle_mtu_change(&mut self, cx: &mut Context<'_>) {
+        self.path.forget();
+        self.follow_path(cx);
+    }
+
+    /// A probe of the peer's, which is answered, or its answer to one of ours.
+    pub fn handle_path_message(&mut self, message: PathMessage, cx: &mut Context<'_>) {
+        match message {
+            PathMessage::Probe { id, size } => {
+                let Some(keypair) = self.slots.sending(cx.now).map(|session| Arc::clone(&session.keypair))
+                else {
+                    return;
+                };
+                self.send_path_message(&keypair, PathMessage::Answer { id, size }, true, cx);
+            }
+            PathMessage::Answer { id, size } => {
+                if self.path.handle_answer(id, size, cx.now) {
+                    self.follow_path(cx);
+                }
+            }
+        }
+    }
+
+    /// Looks whether the path is another one, publishes what may be sent over it, and probes it if that is due.
+    pub(super) fn follow_path(&mut self, cx: &mut Context<'_>) {
+        let endpoint = self.plane.endpoint().map(|endpoint| endpoint.remote);
+        if !self.path.is_about(endpoint) {
+            self.path.begin(endpoint);
+        }
+        self.probe_path(cx);
+        let (peer, interface) = (self.plane.id(), cx.interface_mtu());
+        let mtu = self.path.limit(cx.mtu_policy, interface);
+        if self.plane.set_mtu(mtu) && self.slots.current.is_some() {
+            cx.events.push_back(Event::PathMtuChanged { peer, mtu });
+        }
+        if self.path.take_ended()
+            && self.path.must_be_cut_here(cx.mtu_policy, interface)
+            && let Some(endpoint) = self.plane.endpoint()
+        {
+            cx.events.push_back(Event::PathLosesDatagrams { peer, endpoint });
+        }
+    }
+
+    /// When [`Tunnel::follow_path`] is due, if there is a session to probe over.
+    pub(super) fn path_timeout(&self) -> Option<Instant> {
+        self.probed_over().and(self.path.next_timeout())
+    }
+
+    /// The session to probe over: both ends have it, and the peer answers.
+    fn probed_over(&self) -> Option<&Arc<Keypair>> {
+        let keypair = &self.slots.current.as_ref()?.keypair;
+        keypair.accepted().contains(Features::PATH_PROBES).then_some(keypair)
+    }
+
+    fn probe_path(&mut self, cx: &mut Context<'_>) {
+        let usable = |keypair: &&Arc<Keypair>| !keypair.is_expired(cx.now);
+        let Some(keypair) = self.probed_over().filter(usable).map(Arc::clone) else { return };
+        let interface = cx.interface_mtu();
+        let probes = self.path.poll(cx.mtu_policy, interface, || cx.rng.next_u32(), cx.now);
+        for probe in probes {
+            let message = PathMessage::Probe { id: probe.id, size: probe.size };
+            self.send_path_message(&keypair, message, probe.may_be_cut, cx);
+        }
+    }
+
+    /// Neither asks for an answer in the sense of the timers: what is lost here was perhaps too long, and no sign of a dead
+    /// peer.
+    fn send_path_message(
+        &self,
+        keypair: &Keypair,
+        message: PathMessage,
+        may_be_cut: bool,
+        cx: &mut Context<'_>,
+    ) {
+        let reserved = keypair.reserve(1, cx.now).ok().and_then(|mut counters| counters.next());
+        let (Some(counter), Some(endpoint)) = (reserved, self.plane.endpoint()) else { return };
+        let payload = message.payload();
+        let mut frame = vec![0; payload.len() + OVERHEAD];
+        frame[HEADER_SIZE..HEADER_SIZE + payload.len()].copy_from_slice(&payload);
+        keypair.seal(counter, &mut frame);
+        self.plane.count_sent(frame.len());
+        cx.send_path_message(endpoint, frame, may_be_cut);
+    }
+}

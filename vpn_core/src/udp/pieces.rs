@@ -1,0 +1,33 @@
+//! Whether the kernel, or a router on the way, may cut a datagram into fragments.
+//!
+//! Datagrams may be cut, as those of the kernel's WireGuard: what is too long for a path is slow there and not lost. Only probes
+//! must not. There is no control message that says so of one datagram over IPv4, so the socket is changed for the length of
+//! a call. A datagram that another thread sends over the same socket in that moment must not be cut either; that is one of
+//! the few before the path is known.
+
+use super::platform::allow_cutting;
+use std::{io, os::fd::BorrowedFd};
+
+/// As long as it lives nobody may cut what is sent.
+#[derive(Debug)]
+pub(super) struct Whole<'a> {
+    fd: BorrowedFd<'a>,
+    v6: bool,
+}
+
+impl<'a> Whole<'a> {
+    /// `v6` says whether it is a socket of IPv6, perhaps for both.
+    pub(super) fn begin(fd: BorrowedFd<'a>, v6: bool) -> io::Result<Self> {
+        let whole = Self { fd, v6 };
+        allow_cutting(fd, v6, false)?;
+        Ok(whole)
+    }
+}
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = allow_cutting(self.fd, self.v6, true) {
+            tracing::warn!(%error, "datagrams that are too long for their path are lost from now on");
+        }
+    }
+}

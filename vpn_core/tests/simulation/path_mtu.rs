@@ -1,0 +1,182 @@
+//! Paths that lose what is too long for them and tell nobody, and what a gateway tells the sender of a packet that is.
+
+use super::{
+    network::{Kind, Network, Wire, secs},
+    node::NodeSettings,
+};
+use vpn_core::{
+    base::DropReason,
+    device::Forwarding,
+    tunnel::{Event, MtuMode, MtuPolicy},
+    wire::{hybrid::Features, transport::OVERHEAD},
+};
+
+const CLIENT: usize = 0;
+const GATEWAY: usize = 1;
+const SECOND: usize = 2;
+
+/// What the narrow path takes of a packet in the tunnel, in bytes.
+const NARROW: usize = 1340;
+
+/// A client that follows its path, connected with a gateway and another client.
+fn network(client: MtuMode, features: Features) -> Network {
+    let mut net = Network::new();
+    let policy = |mode| MtuPolicy { mode, floor: 1280 };
+    let nodes = [
+        NodeSettings { mtu_policy: policy(client), features, ..NodeSettings::new(1) },
+        NodeSettings {
+            mtu_policy: policy(MtuMode::Within),
+            forwarding: Forwarding::BetweenPeers,
+            ..NodeSettings::new(2)
+        },
+        NodeSettings { mtu_policy: policy(MtuMode::Follow), ..NodeSettings::new(3) },
+    ];
+    for settings in nodes {
+        net.add(settings);
+    }
+    for client in [CLIENT, SECOND] {
+        let towards_client = net.peering(client);
+        net.nodes[GATEWAY].set_peer(towards_client, net.now);
+        let mut towards_gateway = net.peering(GATEWAY);
+        towards_gateway.allowed_ips = vec!["10.0.0.0/24".to_owned()];
+        towards_gateway.stay_connected = true;
+        net.nodes[client].set_peer(towards_gateway, net.now);
+    }
+    net
+}
+
+/// Loses what is longer than [`NARROW`] between the first client and the gateway, in either direction.
+fn black_hole(net: &mut Network) {
+    let narrow = net.nodes[CLIENT].address;
+    net.rule(move |wire: &Wire| {
+        wire.datagram.len() <= NARROW + OVERHEAD || (wire.to != narrow && wire.from != narrow)
+    });
+}
+
+fn mtu(net: &Network, node: usize, peer: usize) -> u16 {
+    net.nodes[node].status_of(net.key(peer), net.now).mtu
+}
+
+/// How many probes a node has sent: data, though nobody gave it a packet.
+fn probes(net: &Network, node: usize) -> usize {
+    net.sent(node, Kind::Data)
+}
+
+#[test]
+fn a_black_hole_is_found_from_both_ends_within_three_seconds_of_the_handshake() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    black_hole(&mut net);
+    net.run_for(secs(3));
+    for (node, peer) in [(CLIENT, GATEWAY), (GATEWAY, CLIENT)] {
+        let found = usize::from(mtu(&net, node, peer));
+        assert!((NARROW - 4..=NARROW).contains(&found), "node {node}: {found}");
+    }
+    assert_eq!((mtu(&net, SECOND, GATEWAY), mtu(&net, GATEWAY, SECOND)), (1420, 1420), "the others' paths");
+    assert!(probes(&net, CLIENT) < 100, "{} probes and answers", probes(&net, CLIENT));
+}
+
+#[test]
+fn a_given_mtu_stays_where_datagrams_are_cut_and_arrive() {
+    let mut net = network(MtuMode::Given, Features::SUPPORTED);
+    let narrow = net.nodes[CLIENT].address;
+    net.rule(move |wire: &Wire| {
+        wire.may_be_cut
+            || wire.datagram.len() <= NARROW + OVERHEAD
+            || (wire.to != narrow && wire.from != narrow)
+    });
+    net.run_for(secs(3));
+    assert_eq!(mtu(&net, CLIENT, GATEWAY), u16::MAX, "no limit");
+    assert!(usize::from(mtu(&net, GATEWAY, CLIENT)) <= NARROW, "the gateway wants what passes whole");
+
+    net.clear_rules();
+    black_hole(&mut net);
+    net.nodes[CLIENT].device.handle_network_change(net.now);
+    net.run_for(secs(3));
+    assert!(usize::from(mtu(&net, CLIENT, GATEWAY)) <= NARROW, "cut or not, nothing longer arrives");
+}
+
+#[test]
+fn a_path_that_widens_is_used_within_ten_minutes_and_at_once_when_it_is_another_one() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    black_hole(&mut net);
+    net.run_for(secs(3));
+    net.clear_rules();
+    net.run_for(secs(605));
+    assert_eq!(mtu(&net, CLIENT, GATEWAY), 1420);
+
+    black_hole(&mut net);
+    net.nodes[CLIENT].device.handle_network_change(net.now);
+    net.run_for(secs(3));
+    assert!(usize::from(mtu(&net, CLIENT, GATEWAY)) <= NARROW);
+    net.clear_rules();
+    net.nodes[CLIENT].device.handle_network_change(net.now);
+    net.run_for(secs(3));
+    assert_eq!(mtu(&net, CLIENT, GATEWAY), 1420);
+}
+
+#[test]
+fn a_client_that_roams_onto_a_narrow_path_is_noticed_by_the_gateway() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(3));
+    assert_eq!(mtu(&net, GATEWAY, CLIENT), 1420);
+    net.nodes[CLIENT].address.set_port(4000);
+    black_hole(&mut net);
+    net.send(CLIENT, GATEWAY);
+    net.run_for(secs(3));
+    assert!(usize::from(mtu(&net, GATEWAY, CLIENT)) <= NARROW);
+}
+
+#[test]
+fn loss_alone_makes_no_path_narrow() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.weather.loss = 15;
+    net.run_for(secs(30));
+    assert_eq!((mtu(&net, CLIENT, GATEWAY), mtu(&net, GATEWAY, CLIENT)), (1420, 1420));
+}
+
+#[test]
+fn who_has_not_announced_it_gets_no_probe() {
+    let mut net = network(MtuMode::Unlimited, Features::CHECKSUM_LEFT_OUT);
+    black_hole(&mut net);
+    net.run_for(secs(60));
+    let to_client = net.nodes[CLIENT].address;
+    assert!(net.captured(Kind::Data).iter().all(|wire| wire.to != to_client));
+    assert_eq!(
+        (probes(&net, CLIENT), mtu(&net, CLIENT, GATEWAY), mtu(&net, GATEWAY, CLIENT)),
+        (0, u16::MAX, 1420)
+    );
+}
+
+#[test]
+fn probing_keeps_no_peer_busy_and_is_no_sign_of_death() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    black_hole(&mut net);
+    net.run_for(secs(3));
+    let before = net.capture.len();
+    net.run_for(secs(60));
+    assert_eq!(net.capture.len(), before, "an idle tunnel is silent");
+    assert_eq!(net.nodes[CLIENT].count(|event| matches!(event, Event::PeerDead { .. })), 0);
+}
+
+#[test]
+fn the_sender_of_a_packet_to_a_peer_behind_a_narrow_path_is_told() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    black_hole(&mut net);
+    net.run_for(secs(3));
+    let limit = mtu(&net, GATEWAY, CLIENT);
+    let (source, destination) = (net.nodes[SECOND].inner.octets(), net.nodes[CLIENT].inner.octets());
+
+    net.send_long(SECOND, CLIENT, false, 1400);
+    net.run_for(secs(1));
+    let (_, answer) = net.nodes[SECOND].received.last().expect("an ICMP message");
+    assert_eq!((answer[9], answer[20], answer[21]), (1, 3, 4), "fragmentation needed");
+    assert_eq!(u16::from_be_bytes([answer[26], answer[27]]), limit);
+    assert_eq!((&answer[12..16], &answer[16..20]), (&destination[..], &source[..]));
+
+    net.send_long(SECOND, CLIENT, true, 1400);
+    let fits = net.send_long(SECOND, CLIENT, false, limit.into());
+    net.run_for(secs(1));
+    assert_eq!(net.nodes[SECOND].received.len(), 1, "what may be cut, and what fits, is sent");
+    assert!(net.is_delivered(fits));
+    assert_eq!(net.nodes[GATEWAY].drops(DropReason::TooBig), 1);
+}
