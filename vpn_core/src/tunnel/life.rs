@@ -44,6 +44,8 @@ pub struct Tunnel {
     next_endpoint: usize,
     /// When the peer was found silent; over as soon as something authentic is received.
     silent_since: Option<Instant>,
+    /// When a keepalive last asked for an answer.
+    asked: Option<Instant>,
     last_handshake: Option<Instant>,
     handshakes: u64,
     suite: Suite,
@@ -68,6 +70,7 @@ impl Tunnel {
             is_doubtful: false,
             next_endpoint: 1,
             silent_since: None,
+            asked: None,
             last_handshake: None,
             handshakes: 0,
             suite: Suite::ChaCha20Poly1305,

@@ -4,7 +4,10 @@ use super::{
     network::{Kind, Network, millis, secs},
     node::Peering,
 };
-use vpn_core::tunnel::{Event, PeerState};
+use vpn_core::{
+    handshake::Protocol,
+    tunnel::{Event, PeerState},
+};
 
 #[test]
 fn receiver_with_nothing_to_send_answers_once_after_ten_seconds() {
@@ -45,12 +48,56 @@ fn persistent_keepalive_goes_on_for_an_hour_and_is_quiet_otherwise() {
         net.run_for(secs(1));
         assert_eq!(net.nodes[0].status_of(key, net.now).state, PeerState::Up, "at {:?}", net.elapsed());
     }
-    let empties = net.sent(0, Kind::Empty);
-    assert!((120..=145).contains(&empties), "{empties} keepalives in an hour, every 25 s");
+    let keepalives = net.sent(0, Kind::Path);
+    assert!((120..=145).contains(&keepalives), "{keepalives} keepalives in an hour, every 25 s");
+    assert_eq!(net.sent(1, Kind::Path), keepalives, "each is answered");
     let inits = net.sent(0, Kind::Init);
     assert!((23..=30).contains(&inits), "{inits} handshakes in an hour, one in 120 s to 150 s");
     assert_eq!(net.sent(1, Kind::Empty), inits, "confirmations only");
-    assert_eq!(net.capture.len(), empties + inits * 4);
+    assert_eq!(net.capture.len(), keepalives * 2 + inits * 4);
+}
+
+/// A client with nothing to send but keepalives, every 25 s.
+fn idle_client() -> Network {
+    let mut net = Network::client_and_gateway();
+    let peering = Peering { persistent_keepalive: Some(secs(25)), stay_connected: true, ..net.peering(1) };
+    net.nodes[0].set_peer(peering, net.now);
+    net.run_for(secs(1));
+    net
+}
+
+#[test]
+fn an_idle_client_with_persistent_keepalive_finds_a_restarted_gateway_again() {
+    for after in 0..25 {
+        let mut net = idle_client();
+        net.run_for(secs(after));
+        net.restart(1);
+        // The next keepalive, the silence after it, and a round trip.
+        net.run_for(secs(25 + 15 + 1));
+        assert_eq!(net.nodes[0].count(|event| matches!(event, Event::PeerDead { .. })), 1, "{after}");
+        let number = net.send(1, 0);
+        net.run_for(millis(100));
+        assert!(net.is_delivered(number), "the gateway knows where its client is, {after}");
+    }
+}
+
+#[test]
+fn two_lost_keepalives_in_a_row_are_no_silence() {
+    let mut net = idle_client();
+    net.lose_first(Kind::Path, 2);
+    net.run_for(secs(60));
+    assert!(net.sent(1, Kind::Path) > 0, "the third was answered");
+    assert_eq!(net.nodes[0].count(|event| matches!(event, Event::PeerDead { .. })), 0);
+}
+
+#[test]
+fn keepalives_to_a_wireguard_peer_are_empty() {
+    let mut net = Network::two_sites_speaking(Protocol::Wireguard);
+    let peering = Peering { persistent_keepalive: Some(secs(25)), stay_connected: true, ..net.peering(1) };
+    net.nodes[0].set_peer(peering, net.now);
+    net.run_for(secs(100));
+    assert_eq!(net.sent(0, Kind::Path) + net.sent(1, Kind::Path), 0);
+    assert!(net.sent(0, Kind::Empty) >= 3);
 }
 
 #[test]
@@ -99,7 +146,7 @@ fn what_is_received_postpones_the_persistent_keepalive() {
     net.run_for(secs(34));
     assert_eq!((net.sent(0, Kind::Empty), net.sent(1, Kind::Empty)), (0, 1), "the answer came after 10 s");
     net.run_for(secs(2));
-    assert_eq!(net.sent(0, Kind::Empty), 1);
+    assert_eq!(net.sent(0, Kind::Path), 1);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 use vpn_core::{
     handshake::{PeerKey, Protocol},
     tunnel::Transmit,
-    wire::payload::Checksum,
+    wire::{path::PATH_MESSAGE_SIZE, payload::Checksum},
 };
 
 /// Steps at one instant after which time is said to stand still.
@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Finish,
     CookieReply,
     Empty,
+    /// The shortest probe of a path, or the answer to a probe.
+    Path,
     Data,
     Other,
 }
@@ -48,6 +50,7 @@ impl Kind {
             (Some(7), _) => Self::Finish,
             (Some(3 | 8), _) => Self::CookieReply,
             (Some(4), EMPTY) => Self::Empty,
+            (Some(4), len) if len == EMPTY + PATH_MESSAGE_SIZE => Self::Path,
             (Some(4), _) => Self::Data,
             _ => Self::Other,
         }

@@ -6,7 +6,7 @@ use crate::{
     tunnel::Event,
     wire::{
         hybrid::Features,
-        path::PathMessage,
+        path::{PATH_MESSAGE_SIZE, PathMessage},
         transport::{HEADER_SIZE, OVERHEAD},
     },
 };
@@ -68,8 +68,16 @@ impl Tunnel {
         self.probed_over().and(self.path.next_timeout())
     }
 
+    /// A keepalive that is answered: the shortest probe (protocol.md 8.3.3). Its silence counts as that of traffic does.
+    pub(super) fn ask(&mut self, keypair: &Keypair, cx: &mut Context<'_>) {
+        let probe = PathMessage::Probe { id: cx.rng.next_u32(), size: PATH_MESSAGE_SIZE as u16 };
+        self.send_path_message(keypair, probe, true, cx);
+        self.plane.marks.unanswered.set_if_unset(self.plane.epoch(), cx.now);
+        self.asked = Some(cx.now);
+    }
+
     /// The session to probe over: both ends have it, and the peer answers.
-    fn probed_over(&self) -> Option<&Arc<Keypair>> {
+    pub(super) fn probed_over(&self) -> Option<&Arc<Keypair>> {
         let keypair = &self.slots.current.as_ref()?.keypair;
         keypair.accepted().contains(Features::PATH_PROBES).then_some(keypair)
     }
@@ -85,8 +93,8 @@ impl Tunnel {
         }
     }
 
-    /// Neither asks for an answer in the sense of the timers: what is lost here was perhaps too long, and no sign of a dead
-    /// peer.
+    /// By itself neither asks for an answer in the sense of the timers: what is lost here was perhaps too long, and no sign of
+    /// a dead peer.
     fn send_path_message(
         &self,
         keypair: &Keypair,

@@ -16,6 +16,8 @@ use std::{
 };
 use zerocopy::IntoBytes as _;
 
+/// The pause after which a persistent keepalive that asks is repeated: thrice before its silence is that of a dead peer.
+const KEEPALIVE_REPEAT: Duration = Duration::from_secs(5);
 /// Inits in a row without an answer that make a silent peer: one may be lost.
 const INITS_OF_SILENCE: u32 = 2;
 
@@ -25,7 +27,7 @@ impl Tunnel {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let marks = &self.plane.marks;
         let epoch = self.plane.epoch();
-        let persistent = self.persistent_keepalive();
+        let persistent = self.keepalive_interval();
         let next = [
             self.slots.expires_at(),
             self.attempt.as_ref().map(Attempt::next_timeout),
@@ -130,6 +132,16 @@ impl Tunnel {
         self.settings.persistent_keepalive.filter(|interval| !interval.is_zero())
     }
 
+    /// The interval until the next persistent keepalive. One that asked and had no answer is repeated soon: that it was lost is
+    /// likelier than that the peer is dead.
+    fn keepalive_interval(&self) -> Option<Duration> {
+        let interval = self.persistent_keepalive()?;
+        // Once it is known to be silent there are handshakes, with a pace of their own.
+        let is_known = self.plane.marks.unanswered.get(self.plane.epoch()).is_none();
+        let repeats = !is_known && self.asked.is_some_and(|at| !self.has_heard_since(at));
+        Some(if repeats { interval.min(KEEPALIVE_REPEAT) } else { interval })
+    }
+
     fn notice_silence(&mut self, cx: &mut Context<'_>) {
         let marks = &self.plane.marks;
         if marks.unanswered.get(self.plane.epoch()).is_none_or(|at| cx.now < at + DEAD_PEER_TIME) {
@@ -148,7 +160,7 @@ impl Tunnel {
         let epoch = self.plane.epoch();
         let due = |mark: Option<Instant>, pause| mark.is_some_and(|at| cx.now >= at + pause);
         let passive = due(marks.unacknowledged.get(epoch), KEEPALIVE_TIMEOUT);
-        let interval = self.persistent_keepalive();
+        let interval = self.keepalive_interval();
         let persistent = interval.is_some_and(|interval| due(marks.last_traffic.get(epoch), interval));
         if !passive && !persistent {
             return;
@@ -159,7 +171,11 @@ impl Tunnel {
         match (self.slots.sending(cx.now), self.plane.endpoint()) {
             (Some(session), Some(endpoint)) => {
                 let keypair = Arc::clone(&session.keypair);
-                self.send_empty(&keypair, endpoint, cx);
+                if persistent && self.probed_over().is_some() {
+                    self.ask(&keypair, cx);
+                } else {
+                    self.send_empty(&keypair, endpoint, cx);
+                }
                 if keypair.take_rekey_on_send(cx.now) {
                     self.want_handshake(cx);
                 }
