@@ -99,11 +99,17 @@ impl MacRoutes {
     /// Routes `allowed_ips` and nothing else into the tunnel: what is new is added, then what is no longer wanted is removed.
     ///
     /// # Errors
-    /// [`RouteError`]; the additions are undone, and the routes before stay in force.
+    /// [`RouteError`]; the additions are undone, and the routes before stay in force but for those in their way.
     pub fn replace(&mut self, allowed_ips: &[IpNet], journal: &mut Journal) -> Result<(), RouteError> {
         let wanted = plan_for_mac(&self.interface, &self.addresses, allowed_ips);
         let is_made = |route: &MacRoute| self.made.iter().any(|(_, made)| made == route);
         let new: Vec<MacRoute> = wanted.iter().filter(|route| !is_made(route)).cloned().collect();
+        if new.is_empty() && self.made.len() == wanted.len() {
+            return Ok(());
+        }
+        // A destination that was refused cannot have another route beside that one.
+        let in_the_way = |made: &MacRoute| new.iter().any(|route| route.destination == made.destination);
+        self.remove(in_the_way, journal)?;
         let changes = new.iter().cloned().map(|route| Change::Mac(MacChange::Route(route)));
         let ids = journal.record_all(changes)?;
         if let Err(error) = new.iter().try_for_each(add) {
@@ -113,12 +119,16 @@ impl MacRoutes {
             return Err(error);
         }
         self.made.extend(ids.into_iter().zip(new));
-        let stale: Vec<EntryId> =
-            self.made.iter().filter(|(_, route)| !wanted.contains(route)).map(|(id, _)| *id).collect();
-        self.made.retain(|(id, _)| !stale.contains(id));
-        journal.undo(&stale)?;
+        self.remove(|route| !wanted.contains(route), journal)?;
         info!(interface = %self.interface, routes = self.made.len(), "routes applied");
         Ok(())
+    }
+
+    fn remove(&mut self, is_stale: impl Fn(&MacRoute) -> bool, journal: &mut Journal) -> Result<(), RouteError> {
+        let (stale, kept) = std::mem::take(&mut self.made).into_iter().partition(|(_, route)| is_stale(route));
+        self.made = kept;
+        let ids: Vec<EntryId> = Vec::into_iter(stale).map(|(id, _)| id).collect();
+        Ok(journal.undo(&ids)?)
     }
 
     /// Adds the routes again that vanished. They are in the journal already.
