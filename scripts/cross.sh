@@ -58,6 +58,7 @@ bring_tools() {
   need_cargo
   local wanted="${TOOL_VERSIONS[*]}"
   if [[ $(cat "$TOOLS/versions" 2>/dev/null) != "$wanted" ]]; then
+    python3 -c 'import ensurepip' 2>/dev/null || need_packages "python3 -m ensurepip:python3-venv"
     note "installing $wanted"
     # shellcheck disable=SC2016  # the inner shell expands them
     run_as_caller sh -c 'python3 -m venv --clear "$0" && "$0/bin/pip" install -q --disable-pip-version-check "$@" &&
