@@ -25,6 +25,7 @@ start_script router outside serving name_server.py 192.0.2.1 "$SCRATCH/outside"
 init_server "gateway.test:$PORT"
 add_client laptop
 toml_set "$(client_toml laptop)" interface dns "[\"$GATEWAY_INSIDE\"]"
+toml_set "$(client_toml laptop)" interface kill_switch true     # The client's own questions pass it.
 start_server
 start_script gateway inside serving name_server.py $GATEWAY_INSIDE "$SCRATCH/inside"
 before=$(etc_state) kernel=$(kernel_state client)

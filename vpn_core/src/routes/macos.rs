@@ -124,8 +124,13 @@ impl MacRoutes {
         Ok(())
     }
 
-    fn remove(&mut self, is_stale: impl Fn(&MacRoute) -> bool, journal: &mut Journal) -> Result<(), RouteError> {
-        let (stale, kept) = std::mem::take(&mut self.made).into_iter().partition(|(_, route)| is_stale(route));
+    fn remove(
+        &mut self,
+        is_stale: impl Fn(&MacRoute) -> bool,
+        journal: &mut Journal,
+    ) -> Result<(), RouteError> {
+        let (stale, kept) =
+            std::mem::take(&mut self.made).into_iter().partition(|(_, route)| is_stale(route));
         self.made = kept;
         let ids: Vec<EntryId> = Vec::into_iter(stale).map(|(id, _)| id).collect();
         Ok(journal.undo(&ids)?)
