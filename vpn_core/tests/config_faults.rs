@@ -131,7 +131,7 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("identity_key = \"x\"", &["unknown key `identity_key`", "did you mean `identity"]),
         ("zzz = 1", &["unknown key `zzz`", "use one of", "addresses"]),
         ("mtu = 100", &["`mtu`", "576 to 9000"]),
-        ("mtu = \"1420\"", &["`mtu`", "a whole number"]),
+        ("mtu = \"1420\"", &["mtu = \"1420\"", "\"auto\", or a whole number"]),
         ("name = \"a/b\"", &["usable interface name"]),
         ("dns = [\"one\"]", &["not an IP address"]),
         ("dns = \"10.0.0.1\"", &["list of strings", "dns = ["]),

@@ -36,8 +36,14 @@ pub(super) fn read_mtu<'t>(
     addresses: &[IpNet],
 ) -> Option<Mtu> {
     let Some(value) = value else { return Some(Mtu::Auto) };
-    if value.is_string() && source.string(&value) == Some("auto") {
-        return Some(Mtu::Auto);
+    if value.is_string() {
+        let text = source.string(&value)?;
+        if text == "auto" {
+            return Some(Mtu::Auto);
+        }
+        let remedy = format!("write \"auto\", or a whole number from {} to {}", RANGE.start(), RANGE.end());
+        source.fault(&value.span, Complaint::new(format!("mtu = {text:?}"), remedy));
+        return None;
     }
     let mtu = u16::try_from(source.number(&value, RANGE)?).ok()?;
     if mtu < IPV6_MIN_MTU && addresses.iter().any(|address| address.addr().is_ipv6()) {
