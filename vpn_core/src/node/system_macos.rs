@@ -256,24 +256,22 @@ impl System {
         Ok(restored)
     }
 
-    /// Follows the default route to another interface: socket and gateway.
+    /// Follows the default route to another interface, socket and gateway; and what else depends on the network.
     pub(super) fn follow_network(&mut self, engine: &Engine) -> Result<(), NodeError> {
         let now = uplink().map_err(uplink_unknown)?;
-        self.refresh_networks()?;
-        if self.sockets.0.scope == Some(now) {
-            return Ok(());
+        if self.sockets.0.scope != Some(now) {
+            engine.set_scope(now).map_err(|source| NodeError::System {
+                what: "the socket cannot follow the default route",
+                source,
+            })?;
+            self.sockets.0.scope = Some(now);
+            let uplink = self.uplink_name();
+            tracing::info!(uplink, "the default route leads elsewhere now");
+            if let Some(gateway) = &mut self.gateway {
+                gateway.refresh(uplink.as_deref())?;
+            }
         }
-        engine.set_scope(now).map_err(|source| NodeError::System {
-            what: "the socket cannot follow the default route",
-            source,
-        })?;
-        self.sockets.0.scope = Some(now);
-        let uplink = self.uplink_name();
-        tracing::info!(uplink, "the default route leads elsewhere now");
-        if let Some(gateway) = &mut self.gateway {
-            gateway.refresh(uplink.as_deref())?;
-        }
-        Ok(())
+        self.refresh_networks()
     }
 
     /// The tunnel interface.
