@@ -56,6 +56,9 @@ pub enum RuleSelector {
     Mark(u32),
     /// `to NETWORK`.
     To(IpNet),
+    /// `to NETWORK … suppress_prefixlength N`, N one bit less than the network's: only by a route to it or to a part of it. Not
+    /// of a network of no bits.
+    Within(IpNet),
     /// `ipproto udp sport SOURCE dport DESTINATION`.
     UdpPorts {
         /// The port that it is sent from.
@@ -65,6 +68,17 @@ pub enum RuleSelector {
     },
     /// `from all`.
     All,
+}
+
+impl RuleSelector {
+    /// Results with a prefix of this many bits or fewer are passed over.
+    pub(super) fn suppressed_bits(self) -> Option<u8> {
+        match self {
+            Self::SuppressPrefixLength(bits) => Some(bits),
+            Self::Within(network) => network.prefix_len().checked_sub(1),
+            Self::NotMark(_) | Self::Mark(_) | Self::To(_) | Self::UdpPorts { .. } | Self::All => None,
+        }
+    }
 }
 
 /// A policy routing rule, as `ip rule add` makes it.
@@ -86,7 +100,9 @@ impl fmt::Display for PolicyRule {
         match self.selector {
             RuleSelector::NotMark(mark) => write!(f, "not from all fwmark {mark}")?,
             RuleSelector::Mark(mark) => write!(f, "from all fwmark {mark}")?,
-            RuleSelector::To(network) => write!(f, "from all to {network}")?,
+            RuleSelector::To(network) | RuleSelector::Within(network) => {
+                write!(f, "from all to {network}")?;
+            }
             RuleSelector::UdpPorts { source, destination } => {
                 write!(f, "from all ipproto udp sport {source} dport {destination}")?;
             }
@@ -96,14 +112,7 @@ impl fmt::Display for PolicyRule {
             Some(table) => write!(f, " lookup {table}")?,
             None => f.write_str(" unreachable")?,
         }
-        match self.selector {
-            RuleSelector::SuppressPrefixLength(bits) => write!(f, " suppress_prefixlength {bits}"),
-            RuleSelector::NotMark(_)
-            | RuleSelector::Mark(_)
-            | RuleSelector::To(_)
-            | RuleSelector::UdpPorts { .. }
-            | RuleSelector::All => Ok(()),
-        }
+        self.selector.suppressed_bits().map_or(Ok(()), |bits| write!(f, " suppress_prefixlength {bits}"))
     }
 }
 

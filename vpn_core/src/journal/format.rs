@@ -153,6 +153,7 @@ mod tests {
         let changes = [
             rule(RuleSelector::Mark(1), None),
             rule(RuleSelector::To(network), Some(254)),
+            rule(RuleSelector::Within(network), Some(254)),
             rule(RuleSelector::UdpPorts { source: 68, destination: 67 }, Some(254)),
             rule(RuleSelector::All, None),
         ];

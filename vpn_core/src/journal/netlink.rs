@@ -295,10 +295,7 @@ fn rule_message(rule: &PolicyRule) -> RuleMessage {
             message.attributes.push(RuleAttribute::FwMark(mark));
             message.attributes.push(RuleAttribute::FwMask(u32::MAX));
         }
-        RuleSelector::SuppressPrefixLength(bits) => {
-            message.attributes.push(RuleAttribute::SuppressPrefixLen(u32::from(bits)));
-        }
-        RuleSelector::To(network) => {
+        RuleSelector::To(network) | RuleSelector::Within(network) => {
             message.header.dst_len = network.prefix_len();
             message.attributes.push(RuleAttribute::Destination(network.network()));
         }
@@ -308,7 +305,10 @@ fn rule_message(rule: &PolicyRule) -> RuleMessage {
             message.attributes.push(RuleAttribute::SourcePortRange(port(source)));
             message.attributes.push(RuleAttribute::DestinationPortRange(port(destination)));
         }
-        RuleSelector::All => {}
+        RuleSelector::SuppressPrefixLength(_) | RuleSelector::All => {}
+    }
+    if let Some(bits) = rule.selector.suppressed_bits() {
+        message.attributes.push(RuleAttribute::SuppressPrefixLen(u32::from(bits)));
     }
     message
 }

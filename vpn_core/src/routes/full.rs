@@ -4,7 +4,8 @@
 //! P    fwmark MARK lookup main                            our own datagrams leave by the host's routes,
 //! P+1  fwmark MARK unreachable                            or not at all
 //! P+2  lookup TABLE suppress_prefixlength 0               the tunnel's own networks, before the local one's
-//! P+3  to NETWORK lookup main                             for each network of `lan`
+//! P+3  to NETWORK lookup main suppress_prefixlength N     for each network of `lan`, as long as main has a route to it
+//!      to NETWORK lookup main                             multicast and broadcast
 //!      ipproto udp sport 68 dport 67 lookup main          renewals of the host's address (DHCPv6 as well)
 //! P+4  lookup TABLE                                       everything else
 //! P+5  unreachable                                        what the tunnel lacks, or all of it while it is gone
@@ -16,8 +17,10 @@
 //! is bound to an interface passes over it.
 //!
 //! Main is not asked before the tunnel: whoever hands out this host's address hands out routes as well, and one that is
-//! longer than the tunnel's would pull traffic out of it (TunnelVision, CVE-2024-3661). Both families have these rules,
-//! whatever the tunnel carries. They outlive a client that is killed: what they refuse then does not leak.
+//! longer than the tunnel's would pull traffic out of it (TunnelVision, CVE-2024-3661). Nor does the rule for a local network
+//! outlast that network, by which main's default route would take what is sent there: only routes of its length or longer
+//! count, N is one bit less. Both families have these rules, whatever the tunnel carries. They outlive a client that is
+//! killed: what they refuse then does not leak.
 
 use std::collections::BTreeSet;
 
@@ -95,8 +98,10 @@ fn family_rules(
         rule(1, RuleSelector::Mark(mark.value()), None),
         rule(2, RuleSelector::SuppressPrefixLength(0), own),
     ];
-    let local = lan.networks().into_iter().filter(|network| Family::of(network) == family);
-    rules.extend(local.map(|network| rule(3, RuleSelector::To(network), main)));
+    let private = lan.private().iter().copied().map(|network| (network, RuleSelector::Within(network)));
+    let to_many = lan.to_many().into_iter().map(|network| (network, RuleSelector::To(network)));
+    let local = private.chain(to_many).filter(|(network, _)| Family::of(network) == family);
+    rules.extend(local.map(|(_, selector)| rule(3, selector, main)));
     rules.extend([
         rule(3, RuleSelector::UdpPorts { source: dhcp.0, destination: dhcp.1 }, main),
         rule(4, RuleSelector::All, own),
@@ -146,15 +151,20 @@ mod tests {
                 "31259: from all fwmark 52000 unreachable".to_owned(),
                 "31260: from all lookup 52000 suppress_prefixlength 0".to_owned(),
             ];
-            expected.extend(local.iter().map(|network| format!("31261: from all to {network} lookup 254")));
+            expected.extend(local.iter().map(|local| format!("31261: from all to {local}")));
             expected.push(format!("31261: from all ipproto udp {ports} lookup 254"));
             expected.push("31262: from all lookup 52000".to_owned());
             expected.push(format!("31263: from all {refusal}"));
             expected
         };
-        let local = ["192.168.1.0/24", "224.0.0.0/4", "255.255.255.255/32"];
+        let local = [
+            "192.168.1.0/24 lookup 254 suppress_prefixlength 23",
+            "224.0.0.0/4 lookup 254",
+            "255.255.255.255/32 lookup 254",
+        ];
         let v4 = of_family(&local, "sport 68 dport 67", "lookup 52129");
-        let v6 = of_family(&["fe80::/64", "ff00::/8"], "sport 546 dport 547", "unreachable");
+        let local = ["fe80::/64 lookup 254 suppress_prefixlength 63", "ff00::/8 lookup 254"];
+        let v6 = of_family(&local, "sport 546 dport 547", "unreachable");
         assert_eq!(texts, [v4, v6].concat());
         assert_eq!(rules(RoutingMark::FIRST, &Lan::Deny).len(), 12, "six for each family");
     }

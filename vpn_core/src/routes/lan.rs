@@ -35,8 +35,21 @@ impl Lan {
 
     /// The networks, those of multicast and broadcast last.
     pub fn networks(&self) -> Vec<IpNet> {
+        self.private().iter().copied().chain(self.to_many()).collect()
+    }
+
+    /// The networks that this host is on.
+    pub(super) fn private(&self) -> &[IpNet] {
         match self {
-            Self::Allow(allowed) => allowed.iter().copied().chain(networks(&TO_MANY)).collect(),
+            Self::Allow(allowed) => allowed,
+            Self::Deny => &[],
+        }
+    }
+
+    /// Multicast and broadcast.
+    pub(super) fn to_many(&self) -> Vec<IpNet> {
+        match self {
+            Self::Allow(_) => networks(&TO_MANY),
             Self::Deny => Vec::new(),
         }
     }

@@ -423,6 +423,7 @@ table inet vpn_vpn0_marks {
                         .then_some(true),
                     RuleSelector::Mark(_)
                     | RuleSelector::To(_)
+                    | RuleSelector::Within(_)
                     | RuleSelector::UdpPorts { .. }
                     | RuleSelector::All => panic!("not in such a plan"),
                 })

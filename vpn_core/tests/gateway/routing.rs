@@ -178,6 +178,9 @@ fn a_clients_default_route_beats_every_route_of_the_local_network() {
     assert!(leads_to("8.8.8.8", "vpn0") && !succeeds("ip route get 2001:4860::8888"));
     sh("ip link set vpn0 down");
     assert!(!succeeds("ip route get 8.8.8.8") && leads_to("192.168.7.1", "eth0"));
+    sh("ip addr del 192.168.7.2/24 dev eth0");
+    assert!(!succeeds("ip route get 192.168.7.1"), "the network was left, the rule for it is still there");
+    sh("ip addr add 192.168.7.2/24 dev eth0");
     sh("ip link set vpn0 up");
     setup().apply().unwrap();
     routes.stop(&mut journal).unwrap();
