@@ -3,7 +3,7 @@
 use super::DnsError;
 use crate::journal::{
     Change, EntryId, InterfaceName, Journal, Kept, NameServersChange, belongs_to, kept_beside, made_beside,
-    remove, tunnel_of,
+    remove, tunnel_of, unfinished_beside,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -98,7 +98,7 @@ fn change(path: &Path, interface: &InterfaceName, kept: Kept) -> Change {
 /// Takes the place of what is at `path`, and keeps that beside it. At every moment there is a whole file.
 fn exchange(path: &Path, interface: &InterfaceName, text: &str) -> io::Result<()> {
     let (made, kept) = (made_beside(path, interface), kept_beside(path, interface));
-    make(&made, text)?;
+    fs::rename(make(path, interface, text)?, &made)?;
     match renameat_with(CWD, &made, CWD, path, RenameFlags::EXCHANGE) {
         Ok(()) => fs::rename(&made, &kept)?,
         Err(rustix::io::Errno::NOENT) => fs::rename(&made, path)?,
@@ -112,19 +112,20 @@ fn exchange(path: &Path, interface: &InterfaceName, text: &str) -> io::Result<()
 
 /// Puts the file at `path`, in place of one that is not to be kept.
 fn put(path: &Path, interface: &InterfaceName, text: &str) -> io::Result<()> {
-    let made = made_beside(path, interface);
-    make(&made, text)?;
-    fs::rename(&made, path)?;
+    fs::rename(make(path, interface, text)?, path)?;
     sync_folder_of(path)
 }
 
-fn make(path: &Path, text: &str) -> io::Result<()> {
-    remove(path)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
+/// Makes a new file beside the one at `path`, on disk when this returns, and says where.
+fn make(path: &Path, interface: &InterfaceName, text: &str) -> io::Result<PathBuf> {
+    let unfinished = unfinished_beside(path, interface);
+    remove(&unfinished)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&unfinished)?;
     // Whatever the umask.
     file.set_permissions(fs::Permissions::from_mode(MODE))?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(unfinished)
 }
 
 /// Writes into the file, after its contents are in the journal. Gives the entry and the contents.

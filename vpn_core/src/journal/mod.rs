@@ -68,7 +68,9 @@ pub use mac::{MacChange, MacRoute};
 #[cfg(target_os = "macos")]
 pub use macos::{add_route, scutil};
 pub use name::{InterfaceName, InterfaceNameError};
-pub use name_servers::{Kept, NameServersChange, kept_beside, made_beside, marker, tunnel_of};
+pub use name_servers::{
+    Kept, NameServersChange, kept_beside, made_beside, marker, tunnel_of, unfinished_beside,
+};
 #[cfg(target_os = "macos")]
 pub use pf::{PfRules, pfctl};
 #[cfg(target_os = "linux")]

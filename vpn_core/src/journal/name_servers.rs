@@ -91,7 +91,12 @@ pub fn kept_beside(path: &Path, interface: &InterfaceName) -> PathBuf {
     with_suffix(path, &format!("before-{interface}"))
 }
 
-/// Where a new file is written before it takes the place of the one at `path`.
+/// Where a new file is written. It has another name once it is whole and on disk: what a power cut leaves here is nobody's.
+pub fn unfinished_beside(path: &Path, interface: &InterfaceName) -> PathBuf {
+    with_suffix(path, &format!("unfinished-{interface}"))
+}
+
+/// Where a new file is, whole, when it changes places with the one at `path`.
 pub fn made_beside(path: &Path, interface: &InterfaceName) -> PathBuf {
     with_suffix(path, &format!("new-{interface}"))
 }

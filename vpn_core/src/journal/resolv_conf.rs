@@ -3,7 +3,7 @@
 //! Several tunnels may have replaced it one after the other: then each keeps what it found, and what the later found is
 //! the earlier one's file. Whoever goes takes its own out of that chain, at whichever place it stands.
 
-use super::{InterfaceName, JournalError, Kept, kept_beside, made_beside, tunnel_of};
+use super::{InterfaceName, JournalError, Kept, kept_beside, made_beside, tunnel_of, unfinished_beside};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{
     fs::{self, File, FileTimes, OpenOptions},
@@ -13,7 +13,7 @@ use std::{
 };
 use tracing::{info, warn};
 
-/// Puts the file from before back where ours is. Somebody else's that has come in between stays.
+/// Puts the file from before back where ours is, or where nothing is. Somebody else's that has come in between stays.
 pub(super) fn restore(path: &Path, interface: &InterfaceName, kept: &Kept) -> Result<(), JournalError> {
     let done = match kept {
         Kept::Beside => rename_back(path, interface),
@@ -24,10 +24,18 @@ pub(super) fn restore(path: &Path, interface: &InterfaceName, kept: &Kept) -> Re
 
 fn rename_back(path: &Path, interface: &InterfaceName) -> io::Result<()> {
     let (kept, made) = (kept_beside(path, interface), made_beside(path, interface));
+    let unfinished = unfinished_beside(path, interface);
     // After a crash between the two steps of a replacement the newest is still under the name of the new file.
     let from_before = [&made, &kept].into_iter().find(|file| exists(file) && !belongs_to(file, interface));
-    match (place_in_chain(path, interface)?, from_before) {
+    let leftovers = [&unfinished, &made, &kept];
+    let place = place_in_chain(path, interface)?;
+    if place.is_none() && !leftovers.iter().any(|file| exists(file)) {
+        return Ok(()); // Nothing was changed, which a read-only folder must not make an error.
+    }
+    match (place, from_before) {
         (Some(place), Some(file)) => fs::rename(file, place)?,
+        // Somebody has removed ours, and with the one from before there would be none at all.
+        (None, Some(file)) if !exists(path) => fs::rename(file, path)?,
         // There was none before.
         (Some(place), None) => fs::remove_file(place)?,
         (None, Some(_)) => {
@@ -35,8 +43,8 @@ fn rename_back(path: &Path, interface: &InterfaceName) -> io::Result<()> {
         }
         (None, None) => {}
     }
-    for leftover in [made, kept] {
-        remove(&leftover)?;
+    for leftover in leftovers {
+        remove(leftover)?;
     }
     sync_folder_of(path)
 }
@@ -93,11 +101,14 @@ pub fn belongs_to(path: &Path, interface: &InterfaceName) -> bool {
             .is_ok_and(|text| tunnel_of(&String::from_utf8_lossy(&text)).as_ref() == Some(interface))
 }
 
-/// Removes a file; that there is none is no error.
+/// Removes a file; that there is none is no error, not in a read-only folder either.
 ///
 /// # Errors
 /// The system's answer.
 pub fn remove(path: &Path) -> io::Result<()> {
+    if !exists(path) {
+        return Ok(()); // The kernel would say first that the file system is read-only.
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

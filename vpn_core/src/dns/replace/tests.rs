@@ -105,7 +105,13 @@ fn a_crash_between_any_two_steps_loses_nothing() {
         |host: &Host| kept_beside(&host.file(), &interface),
         |host: &Host| made_beside(&host.file(), &interface),
     );
-    let steps: [Step<'_>; 3] = [
+    let unfinished = |host: &Host| unfinished_beside(&host.file(), &interface);
+    let steps: [Step<'_>; 5] = [
+        ("begun to write", &|host| fs::write(unfinished(host), "").unwrap()),
+        ("begun to write once more, in place of one that somebody removed", &|host| {
+            fs::rename(host.file(), kept(host)).unwrap();
+            fs::write(unfinished(host), "").unwrap();
+        }),
         ("written", &|host| fs::write(made(host), text_of(&interface)).unwrap()),
         ("exchanged", &|host| {
             fs::rename(host.file(), made(host)).unwrap();
@@ -164,6 +170,19 @@ fn a_file_that_was_removed_is_made_again_and_the_one_from_before_comes_back() {
     fs::remove_file(host.file()).unwrap();
     assert!(placed.keep_up(&text_of(&interface), &mut journal).unwrap());
     journal.undo_all().unwrap();
+    assert_eq!(host.everything(), before);
+}
+
+#[test]
+fn a_file_that_was_removed_while_nobody_looked_comes_back_as_it_was_before() {
+    let (host, interface) = (Host::new(), name("vpn0"));
+    fs::write(host.file(), THEIRS).unwrap();
+    let before = host.everything();
+    let mut journal = host.journal(&interface);
+    let _placed = place(&host, &interface, &mut journal);
+    journal.abandon();
+    fs::remove_file(host.file()).unwrap();
+    drop(host.journal(&interface));
     assert_eq!(host.everything(), before);
 }
 
