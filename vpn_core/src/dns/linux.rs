@@ -95,9 +95,18 @@ impl NameServers {
     /// Goes over to other servers.
     ///
     /// # Errors
-    /// [`DnsError`]; the old or the new ones are in force, and still undone at the end.
+    /// [`DnsError`]; the old ones are in force, or what of them could be set again, and still undone at the end.
     pub fn change(&mut self, servers: &[IpAddr], journal: &mut Journal) -> Result<(), DnsError> {
-        self.servers = servers.to_vec();
+        let before = std::mem::replace(&mut self.servers, servers.to_vec());
+        let Err(error) = self.tell_all(journal) else { return Ok(()) };
+        self.servers = before;
+        if let Err(second) = self.tell_all(journal) {
+            tracing::error!(%second, "the name servers from before the change could not all be set again");
+        }
+        Err(error)
+    }
+
+    fn tell_all(&mut self, journal: &mut Journal) -> Result<(), DnsError> {
         for backend in &self.backends {
             self.tell(*backend)?;
         }
@@ -152,5 +161,44 @@ fn facts(surroundings: &Surroundings) -> Facts {
         text: fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default(),
         resolved_runs: resolved::serves_us(),
         has_resolvconf: installed("resolvconf"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::unfinished_beside;
+
+    #[test]
+    fn a_change_that_is_refused_leaves_the_servers_from_before_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "vpn0".parse().unwrap();
+        let surroundings =
+            Surroundings { resolv_conf: folder.path().join("resolv.conf"), ..Surroundings::default() };
+        let mut journal = Journal::open(&folder.path().join("state"), &interface).unwrap();
+        let addresses = |text: &str| vec![text.parse::<IpAddr>().unwrap()];
+        let (old, new) = (addresses("10.66.0.1"), addresses("10.66.0.2"));
+        let text = |servers: &[IpAddr]| file_text(&interface, servers);
+        let path = surroundings.resolv_conf.clone();
+        let file = ReplacedFile::place(&path, &interface, &text(&old), &mut journal).unwrap();
+        let mut set = NameServers {
+            interface: interface.clone(),
+            servers: old.clone(),
+            surroundings,
+            backends: vec![Backend::File],
+            entries: Vec::new(),
+            file: Some(file),
+            shared: Vec::new(),
+        };
+        // In the way of the new file, for root as well.
+        let obstacle = unfinished_beside(&path, &interface);
+        fs::create_dir(&obstacle).unwrap();
+        assert!(set.change(&new, &mut journal).is_err());
+        assert_eq!((set.servers(), fs::read_to_string(&path).unwrap()), (&old[..], text(&old)));
+        fs::remove_dir(&obstacle).unwrap();
+        set.change(&new, &mut journal).unwrap();
+        assert_eq!((set.servers(), fs::read_to_string(&path).unwrap()), (&new[..], text(&new)));
+        set.unset(&mut journal).unwrap();
+        assert!(!path.exists(), "there was none before");
     }
 }

@@ -345,13 +345,17 @@ impl<'a> Running<'a> {
         let (old, new) = (self.config.borrow().peers.len(), fresh.peers.len());
         let peers = admitted(&fresh, &self.addresses.borrow());
         let endpoints = known_endpoints(&self.addresses.borrow());
-        // Routes first: they can be refused, and then nothing has changed.
-        self.system
-            .borrow_mut()
-            .route(&allowed_ips(&peers), &endpoints)
-            .map_err(|error| error.to_string())?;
-        let servers = self.names.apply(&fresh, self.role, &mut self.system.borrow_mut());
-        servers.map_err(|error| error.to_string())?;
+        let applied = {
+            let mut system = self.system.borrow_mut();
+            system
+                .route(&allowed_ips(&peers), &endpoints)
+                .and_then(|()| self.names.apply(&fresh, self.role, &mut system))
+        };
+        if let Err(error) = applied {
+            // The old configuration stays in force, so its routes must, too: the new ones may let out what it holds.
+            self.route(&[]);
+            return Err(error.to_string());
+        }
         let before = self.config.replace(fresh);
         self.take_first_wireguard_key(&before);
         self.apply_peers();
