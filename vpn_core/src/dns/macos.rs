@@ -9,7 +9,7 @@ use crate::{
     },
     network::{uplink, uplink_name},
 };
-use std::{convert::Infallible, io, net::IpAddr, path::Path, time::Duration};
+use std::{convert::Infallible, net::IpAddr, path::Path, time::Duration};
 
 /// The name servers in force, and what undoes them.
 #[derive(Debug)]
@@ -101,9 +101,6 @@ impl Upstreams {
 }
 
 /// There is no file that others would overwrite: waits for ever.
-///
-/// # Errors
-/// None.
-pub async fn watch_file(_path: &Path, _changed: impl FnMut() -> Duration) -> io::Result<Infallible> {
+pub async fn watch_file(_path: &Path, _changed: impl FnMut() -> Duration) -> Infallible {
     std::future::pending().await
 }

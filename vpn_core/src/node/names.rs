@@ -144,11 +144,7 @@ impl Names {
                 MAX_FIGHT_PAUSE
             }
         };
-        match watch_file(&self.surroundings.resolv_conf, changed).await {
-            Ok(never) => match never {},
-            Err(error) => tracing::warn!(%error, "changes of the resolver file will not be noticed"),
-        }
-        std::future::pending().await
+        watch_file(&self.surroundings.resolv_conf, changed).await
     }
 
     fn keep_up(&self, system: &mut System) -> Result<bool, crate::dns::DnsError> {
@@ -167,9 +163,11 @@ impl Names {
         let source = self.in_force.borrow().as_ref().map(NameServers::upstreams);
         let tunnel_has_dns = source.is_some();
         let source = source.unwrap_or_else(|| Upstreams::of_system(&self.surroundings));
-        // It reads files and may run a program.
-        let upstreams =
-            tokio::task::spawn_blocking(move || source.read()).await.map_err(|error| error.to_string())?;
+        // It reads files and may run a program, which may hang.
+        let upstreams = in_time(tokio::task::spawn_blocking(move || source.read()))
+            .await
+            .map_err(|silence| format!("the network's name servers: {silence}"))?
+            .map_err(|error| error.to_string())?;
         match captured.way(tunnel_has_dns, &upstreams) {
             Way::System => by_system(name).await,
             Way::Outside => self.outside(name, &upstreams).await,
@@ -182,11 +180,8 @@ impl Names {
 
     async fn outside(&self, name: &EndpointName, upstreams: &ResolvConf) -> Result<Vec<SocketAddr>, String> {
         let addresses = self.lookup.addresses(&name.host, upstreams);
-        match tokio::time::timeout(RESOLVE_TIMEOUT, addresses).await {
-            Ok(Ok(found)) => Ok(found.into_iter().map(|address| (address, name.port).into()).collect()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_elapsed) => Err(silence()),
-        }
+        let found = in_time(addresses).await?.map_err(|error| error.to_string())?;
+        Ok(found.into_iter().map(|address| (address, name.port).into()).collect())
     }
 
     /// Says which servers are in force.
@@ -200,18 +195,14 @@ impl Names {
 
 async fn by_system(name: &EndpointName) -> Result<Vec<SocketAddr>, String> {
     let lookup = tokio::net::lookup_host((name.host.as_str(), name.port));
-    match tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await {
-        Ok(Ok(addresses)) => {
-            let addresses: Vec<SocketAddr> = addresses.collect();
-            if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_elapsed) => Err(silence()),
-    }
+    let addresses: Vec<SocketAddr> = in_time(lookup).await?.map_err(|error| error.to_string())?.collect();
+    if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
 }
 
-fn silence() -> String {
-    format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())
+/// Waits for an answer, but not for longer than others can wait.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    let silence = |_elapsed| format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs());
+    tokio::time::timeout(RESOLVE_TIMEOUT, answer).await.map_err(silence)
 }
 
 /// Two programs that overwrite each other's file must not do so without end at full speed.

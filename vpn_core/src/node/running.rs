@@ -39,6 +39,8 @@ const INITS_PER_RESOLUTION: u32 = 3;
 /// How soon names that have never resolved are tried again; each further pause is twice as long, up to the second value.
 const RESOLUTION_RETRY: Duration = Duration::from_secs(5);
 const MAX_RESOLUTION_RETRY: Duration = Duration::from_secs(60);
+/// How long after the watch over the interface has ended, for want of memory or descriptors, the next one begins.
+const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
 /// The engine's notices; few, and not from strangers.
 pub(super) type Notices = mpsc::UnboundedReceiver<Notice>;
@@ -288,11 +290,14 @@ impl<'a> Running<'a> {
                 Err(error) => tracing::error!(%interface, %error, "up again, but not as it was: restart"),
             }
         };
-        match watch_link(&interface, changed).await {
-            Ok(never) => match never {},
-            Err(error) => tracing::warn!(%error, "changes of the tunnel interface will not be noticed"),
+        loop {
+            match watch_link(&interface, &changed).await {
+                Ok(never) => match never {},
+                Err(error) => tracing::warn!(%error, "changes of the tunnel interface are noticed late"),
+            }
+            tokio::time::sleep(WATCH_AGAIN).await;
+            was_up.set(false); // It may have been down meanwhile: what it lost by that is put back.
         }
-        std::future::pending().await
     }
 
     /// Gives the device the admitted peers of the configuration, and takes the others away.
