@@ -447,7 +447,7 @@ impl Network {
         for Transmit { endpoint, datagram, may_be_cut } in sent {
             let Node { address, local, life, .. } = self.nodes[sender];
             let kind = Kind::of(&datagram);
-            if matches!(kind, Kind::Empty | Kind::Data) {
+            if matches!(kind, Kind::Empty | Kind::Data | Kind::Path) {
                 let index = *datagram[4..].first_chunk().expect("a header");
                 let counter = u64::from_le_bytes(*datagram[8..].first_chunk().expect("a header"));
                 let fresh = self.counters.insert((sender, life, index, counter));
