@@ -26,7 +26,8 @@ const WALL_STEP: Duration = Duration::from_secs(10);
 /// What the clocks showed at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
-    awake: Duration,
+    /// Read before and after `continuous`: whatever happens between two readings, the true value lies in between.
+    awake: (Duration, Duration),
     continuous: Duration,
     wall: Duration,
 }
@@ -45,13 +46,14 @@ impl Clocks {
     /// Reads them. `None` where the system lacks one.
     pub fn read() -> Option<Self> {
         let read = |clock| clock_gettime(clock).ok().map(Duration::from);
-        let (awake, continuous) = (read(AWAKE)?, read(CONTINUOUS)?);
-        Some(Self { awake, continuous, wall: since_unix_epoch(SystemTime::now()) })
+        let (before, continuous, after) = (read(AWAKE)?, read(CONTINUOUS)?, read(AWAKE)?);
+        Some(Self { awake: (before, after), continuous, wall: since_unix_epoch(SystemTime::now()) })
     }
 
     /// What happened from `before` to now.
     pub fn jump_since(&self, before: &Self) -> Option<Jump> {
-        let awake = self.awake.saturating_sub(before.awake);
+        // The longest that it can have been, so that a pause between two readings is no sleep.
+        let awake = self.awake.1.saturating_sub(before.awake.0);
         let continuous = self.continuous.saturating_sub(before.continuous);
         let slept = continuous.saturating_sub(awake);
         if slept >= TOLERANCE {
@@ -69,7 +71,7 @@ mod tests {
     fn clocks(awake: u64, continuous: u64, wall: u64) -> Clocks {
         let millis = Duration::from_millis;
         Clocks {
-            awake: millis(awake),
+            awake: (millis(awake), millis(awake)),
             continuous: millis(continuous),
             wall: millis(1_800_000_000_000 + wall),
         }
@@ -97,6 +99,17 @@ mod tests {
     fn a_process_that_was_not_scheduled_for_a_while_did_not_sleep() {
         let before = clocks(0, 0, 0);
         assert_eq!(clocks(600_000, 600_000, 600_000).jump_since(&before), None);
+    }
+
+    #[test]
+    fn a_thread_that_waited_for_the_cpu_between_two_clocks_did_not_sleep() {
+        let before = clocks(5000, 7000, 0);
+        let mut late = clocks(6000, 11_000, 4000);
+        late.awake.1 = Duration::from_millis(9000);
+        assert_eq!(late.jump_since(&before), None, "after the first reading");
+        let mut late = clocks(5000, 7000, 0);
+        late.awake.1 = Duration::from_millis(8000);
+        assert_eq!(clocks(9000, 11_000, 4000).jump_since(&late), None, "after the second");
     }
 
     #[test]

@@ -81,6 +81,15 @@ impl Slots {
         self.previous.truncate(MAX_PREVIOUS);
     }
 
+    /// Seals no longer with a session that we initiated and that is not confirmed. It still opens: the peer may have had the
+    /// finish, and sends on it already. (What a WireGuard peer has initiated is the peer's to confirm, from whatever path.)
+    pub(super) fn retire_unconfirmed(&mut self) {
+        if let Some(session) = self.next.take_if(|session| session.keypair.role() == Role::Initiator) {
+            self.previous.push_front(session);
+            self.previous.truncate(MAX_PREVIOUS);
+        }
+    }
+
     /// The keypair to send with: the current one; or, when there is none, the unconfirmed one of a handshake that we
     /// initiated. What a WireGuard responder holds is not to be used before the initiator has used it.
     pub(super) fn sending(&self, now: Instant) -> Option<&Session> {

@@ -60,6 +60,21 @@ fn lost_answers_to_a_probe_cost_a_second_or_two_and_not_five() {
 }
 
 #[test]
+fn a_change_of_network_loses_nothing_that_the_peer_sends_on_the_session_it_has_just_made() {
+    let mut net = Network::client_and_gateway();
+    net.run_for(secs(10));
+    change_network(&mut net);
+    net.run_while(secs(1), |net| net.captured(Kind::Finish).len() < 2);
+    // The gateway has the finish, and its confirmation is half way: what it sends from here on arrives behind the event.
+    net.run_for(millis(21));
+    let sent = net.send_many(1, 0, 8);
+    change_network(&mut net);
+    net.run_for(millis(100));
+    assert_eq!(net.delivered(&sent), sent.len());
+    assert_eq!(net.nodes[0].drops(DropReason::UnknownIndex), 0);
+}
+
+#[test]
 fn a_probe_over_a_slow_path_is_one_handshake_whose_first_answer_is_taken() {
     let mut net = Network::client_and_gateway();
     net.run_for(secs(10));

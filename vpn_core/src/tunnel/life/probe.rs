@@ -8,7 +8,6 @@
 use super::{Context, Tunnel};
 use crate::{
     base::Endpoint,
-    handshake::Role,
     tunnel::{
         Event, IndexUse, Unanswered,
         attempt::{Attempt, Initiation, Pace, Phase, Repetition},
@@ -33,14 +32,14 @@ impl Tunnel {
                 let keypair = Arc::clone(&session.keypair);
                 self.send_empty(&keypair, endpoint, cx);
             }
+            self.follow_path(cx);
             return;
         }
         // A finish went out over the path that was.
         self.attempt.take_if(|attempt| {
             matches!(attempt.phase, Phase::AwaitConfirmation(_)) || !attempt.is_fresh(cx.now)
         });
-        // Not what a WireGuard peer has initiated: that one is the peer's to confirm, from whatever path.
-        self.slots.next.take_if(|session| session.keypair.role() == Role::Initiator);
+        self.slots.retire_unconfirmed();
         self.update_sending(cx.now);
         self.begin_at = None;
         self.last_init = None;
