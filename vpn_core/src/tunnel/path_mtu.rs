@@ -31,8 +31,13 @@ const SECTIONS: u16 = 7;
 const RESOLUTION: u16 = 4;
 /// How long a finding is trusted.
 const TRUSTED: Duration = Duration::from_secs(600); // as Linux trusts what ICMP told it (RFC 8201 says the same)
+/// The same where the local system has to be told to cut: it forgets that after [`TRUSTED`], and is told again before.
+const TRUSTED_TO_CUT: Duration = Duration::from_secs(540);
 /// How long a search rests that had no answer at all.
 const REST: Duration = Duration::from_secs(60);
+/// From the beginning of one search to that of the next that the peer's address is the reason of: whoever can make it move with
+/// every packet, and with false source addresses even aim, has two long datagrams a second from us at the most.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// A size that every path takes, in bytes: with its headers it is as long as the longest handshake message.
 const SHORT_PROBE: u16 = 1200;
@@ -89,6 +94,8 @@ pub(super) struct PathMtu {
     announced: Option<u16>,
     found: Option<Found>,
     search: Search,
+    /// When the last search began.
+    searched: Option<Instant>,
     /// A search has ended, and nobody has asked yet.
     ended: bool,
 }
@@ -110,6 +117,8 @@ enum Search {
     Fresh,
     /// Probes are on their way.
     Running(Rounds),
+    /// Nothing to do before that, whatever becomes of the address. Not begun.
+    Delayed { until: Instant },
     /// Nothing to do before that.
     Resting { until: Instant },
 }
@@ -153,10 +162,12 @@ impl PathMtu {
         self.endpoint == endpoint
     }
 
-    /// Another path. What was found before holds until more is known: that takes one answer where the path is wider.
-    pub(super) fn begin(&mut self, endpoint: Option<SocketAddr>) {
+    /// Another path. What was found before holds until more is known: that takes one answer where the path is wider. Its
+    /// search waits until [`PAUSE`] has passed since the last began.
+    pub(super) fn begin(&mut self, endpoint: Option<SocketAddr>, now: Instant) {
         self.endpoint = endpoint;
-        self.search = Search::Fresh;
+        let earliest = self.searched.map(|at| at + PAUSE).filter(|at| *at > now);
+        self.search = earliest.map_or(Search::Fresh, |until| Search::Delayed { until });
     }
 
     /// The same path, as far as anybody knows, but worth another look.
@@ -209,7 +220,7 @@ impl PathMtu {
         match &self.search {
             Search::Fresh => None,
             Search::Running(rounds) => Some(rounds.ends),
-            Search::Resting { until } => Some(*until),
+            Search::Delayed { until } | Search::Resting { until } => Some(*until),
         }
     }
 
@@ -231,11 +242,13 @@ impl PathMtu {
         let begins = match &self.search {
             Search::Fresh => true,
             Search::Running(rounds) => rounds.full != full,
+            Search::Delayed { until } => now >= *until,
             Search::Resting { until } => {
                 now >= *until || self.found.is_some_and(|found| found.is_outgrown_by(full))
             }
         };
         if begins {
+            self.searched = Some(now);
             self.search = Search::Running(Rounds::new(id(), full, policy.floor, now));
         }
         let Search::Running(rounds) = &mut self.search else { return Vec::new() };
@@ -245,6 +258,11 @@ impl PathMtu {
         let tried = rounds.full;
         if let Some(outcome) = if begins { None } else { rounds.close() } {
             self.settle(outcome, tried, now);
+            if self.must_be_cut_here(policy, interface)
+                && let Search::Resting { until } = &mut self.search
+            {
+                *until = (*until).min(now + TRUSTED_TO_CUT);
+            }
             return Vec::new();
         }
         rounds.ends = now + ROUND * (1 << rounds.silent);
@@ -318,18 +336,21 @@ impl Rounds {
             return (self.silent == SILENT_ROUNDS).then_some(Outcome::Silence);
         }
         self.failed += 1;
+        let before = self.high;
         let unanswered = self.sizes.iter().copied().filter(|size| *size > self.low).min();
         self.high = unanswered.unwrap_or(self.high).max(self.low + 1);
         let told_apart = self.high - self.low <= RESOLUTION;
-        if (told_apart && self.failed >= FULL_TRIES) || self.failed == MAX_ROUNDS {
+        let is_sure = self.high == before; // Asked for twice in vain: no single loss narrows a path.
+        if (told_apart && is_sure && self.failed >= FULL_TRIES) || self.failed == MAX_ROUNDS {
             return Some(Outcome::Passes(self.low));
         }
         self.sizes.clear();
         self.sizes.push(self.short);
-        let (gap, parts) = (self.high - self.low, SECTIONS + 1);
-        self.sizes.extend(
-            (1..parts).map(|part| self.low + (u32::from(gap) * u32::from(part) / u32::from(parts)) as u16),
-        );
+        if !told_apart {
+            let (gap, parts) = (u32::from(self.high - self.low), u32::from(SECTIONS) + 1);
+            self.sizes.extend((1..parts).map(|part| self.low + (gap * part / parts) as u16));
+        }
+        self.sizes.push(self.high);
         self.sizes.push(self.full);
         self.sizes.dedup();
         None
@@ -344,7 +365,8 @@ mod tests {
     const V6: MtuPolicy = MtuPolicy { mode: MtuMode::Within, floor: 1280 };
 
     fn begin(path: &mut PathMtu, endpoint: &str) {
-        path.begin(Some(endpoint.parse().expect("an address")));
+        path.searched = None; // long ago
+        path.begin(Some(endpoint.parse().expect("an address")), Instant::now());
     }
 
     /// Runs a search over a path that loses what `passes` refuses; how long it took and how many probes.
@@ -407,6 +429,50 @@ mod tests {
         begin(&mut path, "[2001:db8::2]:1");
         run(&mut path, V6, 1420, Instant::now(), |_| true);
         assert_eq!(path.limit(V6, 1420), 1420, "another path, another try");
+    }
+
+    #[test]
+    fn what_is_cut_here_is_looked_at_again_before_the_kernel_forgets() {
+        let (mut path, start) = (PathMtu::default(), Instant::now());
+        begin(&mut path, "[2001:db8::1]:1");
+        let (took, _) = run(&mut path, V6, 1420, start, |probe| probe.size <= 1200);
+        assert_eq!(path.next_timeout(), Some(start + took + Duration::from_secs(540)));
+        begin(&mut path, "192.0.2.1:1");
+        let (took, _) = run(&mut path, V6, 1420, start, |probe| probe.size <= 1200);
+        assert_eq!(path.next_timeout(), Some(start + took + TRUSTED), "over IPv4 nobody has to be told");
+    }
+
+    #[test]
+    fn one_lost_answer_narrows_no_path_whenever_it_is_lost() {
+        for lost in 0..40 {
+            let (mut path, mut number) = (PathMtu::default(), 0);
+            begin(&mut path, "192.0.2.1:1");
+            run(&mut path, V6, 1420, Instant::now(), |probe| {
+                number += 1;
+                number - 1 != lost && probe.size <= 1340
+            });
+            let whole = path.found.expect("it ended").passes;
+            assert!((1340 - RESOLUTION..=1340).contains(&whole), "{whole} without answer {lost}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_moves_with_every_packet_is_searched_every_five_seconds() {
+        let (mut path, start) = (PathMtu::default(), Instant::now());
+        let mut at = Vec::new();
+        for step in 0..200_u16 {
+            let after = Duration::from_millis(u64::from(step) * 100);
+            path.begin(Some(SocketAddr::from(([192, 0, 2, 1], step))), start + after);
+            let sent = path.poll(V6, 1420, || step.into(), start + after).len();
+            assert!(sent == 0 || sent == 2);
+            at.extend((sent > 0).then_some(after.as_secs()));
+        }
+        assert_eq!(at, [0, 5, 10, 15]);
+        // What this host itself notices does not wait.
+        path.doubt();
+        assert_eq!(path.poll(V6, 1420, || 9, start + Duration::from_secs(20)).len(), 2);
+        path.doubt();
+        assert_eq!(path.poll(V6, 1420, || 9, start + Duration::from_secs(20)).len(), 2);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Paths that lose what is too long for them and tell nobody, and what a gateway tells the sender of a packet that is.
 
 use super::{
-    network::{Kind, Network, Wire, secs},
+    network::{Kind, Network, Wire, millis, secs},
     node::NodeSettings,
 };
 use vpn_core::{
@@ -117,13 +117,45 @@ fn a_path_that_widens_is_used_within_ten_minutes_and_at_once_when_it_is_another_
 #[test]
 fn a_client_that_roams_onto_a_narrow_path_is_noticed_by_the_gateway() {
     let mut net = network(MtuMode::Follow, Features::SUPPORTED);
-    net.run_for(secs(3));
+    net.run_for(secs(6));
     assert_eq!(mtu(&net, GATEWAY, CLIENT), 1420);
     net.nodes[CLIENT].address.set_port(4000);
     black_hole(&mut net);
     net.send(CLIENT, GATEWAY);
     net.run_for(secs(3));
     assert!(usize::from(mtu(&net, GATEWAY, CLIENT)) <= NARROW);
+}
+
+#[test]
+fn a_client_whose_address_moves_with_every_packet_gets_no_more_than_a_few_probes_there() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(6));
+    let before = probes(&net, GATEWAY);
+    // Nothing comes back from there: it is somebody else's.
+    let to_client = net.nodes[CLIENT].address.ip();
+    net.rule(move |wire: &Wire| wire.to.ip() != to_client);
+    for port in 4000..4400 {
+        net.nodes[CLIENT].address.set_port(port);
+        net.send(CLIENT, GATEWAY);
+        net.run_for(millis(50));
+    }
+    let sent = probes(&net, GATEWAY) - before;
+    assert!((2..=10).contains(&sent), "{sent} probes in 20 s");
+}
+
+#[test]
+fn a_silent_peer_is_not_probed() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(6));
+    net.cut();
+    net.send(CLIENT, GATEWAY);
+    net.run_for(secs(17));
+    assert_eq!(net.nodes[CLIENT].count(|event| matches!(event, Event::PeerDead { .. })), 1);
+    let before = probes(&net, CLIENT);
+    let (gateway, second) = (net.key(GATEWAY), net.nodes[SECOND].address);
+    net.nodes[CLIENT].device.move_endpoint(&gateway, second, net.now);
+    net.run_for(secs(30));
+    assert_eq!(probes(&net, CLIENT), before);
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Tunnel {
     pub(super) fn follow_path(&mut self, cx: &mut Context<'_>) {
         let endpoint = self.plane.endpoint().map(|endpoint| endpoint.remote);
         if !self.path.is_about(endpoint) {
-            self.path.begin(endpoint);
+            self.path.begin(endpoint, cx.now);
         }
         self.probe_path(cx);
         let (peer, interface) = (self.plane.id(), cx.interface_mtu());
@@ -65,7 +65,7 @@ impl Tunnel {
 
     /// When [`Tunnel::follow_path`] is due, if there is a session to probe over.
     pub(super) fn path_timeout(&self) -> Option<Instant> {
-        self.probed_over().and(self.path.next_timeout())
+        self.probed_over().filter(|_| !self.is_silent()).and(self.path.next_timeout())
     }
 
     /// A keepalive that is answered: the shortest probe (protocol.md 8.3.3). Its silence counts as that of traffic does.
@@ -83,8 +83,9 @@ impl Tunnel {
     }
 
     fn probe_path(&mut self, cx: &mut Context<'_>) {
-        let usable = |keypair: &&Arc<Keypair>| !keypair.is_expired(cx.now);
-        let Some(keypair) = self.probed_over().filter(usable).map(Arc::clone) else { return };
+        // A silent peer is asked with inits, at one endpoint after the other; a finding over the dead session would be none.
+        let is_live = self.is_live(cx.now);
+        let Some(keypair) = self.probed_over().filter(|_| is_live).map(Arc::clone) else { return };
         let interface = cx.interface_mtu();
         let probes = self.path.poll(cx.mtu_policy, interface, || cx.rng.next_u32(), cx.now);
         for probe in probes {
