@@ -53,6 +53,8 @@ pub struct ClientFile<'a> {
     pub identity: ClientIdentity<'a>,
     /// Its addresses: one host each.
     pub addresses: &'a [IpNet],
+    /// The networks that these are from, which are the tunnel's: no local network may claim a part of them.
+    pub networks: &'a [IpNet],
     /// How long packets in the tunnel may be.
     pub mtu: Mtu,
     /// DNS servers to use while connected.
@@ -174,7 +176,14 @@ impl ClientFile<'_> {
         let preshared = Zeroizing::new(encode_key(self.preshared_key.expose()));
         writeln!(text, "\n[[peer]]\nname = \"server\"\npublic_key = \"{}\"", self.server)?;
         writeln!(text, "endpoint = \"{}\"\npreshared_key = \"{}\"", self.endpoint, *preshared)?;
-        writeln!(text, "allowed_ips = [\"0.0.0.0/0\", \"::/0\"]\npersistent_keepalive = {CLIENT_KEEPALIVE}")
+        let everything = ["0.0.0.0/0", "::/0"].iter().map(ToString::to_string);
+        let allowed_ips: Vec<String> =
+            everything.chain(self.networks.iter().map(|network| network.trunc().to_string())).collect();
+        writeln!(
+            text,
+            "allowed_ips = {}\npersistent_keepalive = {CLIENT_KEEPALIVE}",
+            list(&allowed_ips)
+        )
     }
 }
 

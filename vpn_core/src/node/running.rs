@@ -318,6 +318,7 @@ impl<'a> Running<'a> {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
         let mut endpoints = known_endpoints(&self.addresses.borrow());
         endpoints.extend_from_slice(extra);
+        self.system.borrow_mut().set_name_servers(&self.config.borrow().interface.dns);
         if let Err(error) = self.system.borrow_mut().route(&allowed_ips(&peers), &endpoints) {
             tracing::error!(%error, "routes could not be brought up to date");
         }
@@ -347,6 +348,7 @@ impl<'a> Running<'a> {
         addresses.resolve(endpoint_names(&fresh), &self.names, &captured).await;
         self.addresses.borrow_mut().merge(addresses);
         let mut notes: Vec<String> = fresh.warnings.iter().map(ToString::to_string).collect();
+        self.system.borrow_mut().set_name_servers(&fresh.interface.dns);
         let (old, new) = (self.config.borrow().peers.len(), fresh.peers.len());
         let peers = admitted(&fresh, &self.addresses.borrow());
         let endpoints = known_endpoints(&self.addresses.borrow());

@@ -36,6 +36,7 @@ pub(super) struct System {
     /// Of a client.
     lan: Option<config::Lan>,
     wanted: Wanted,
+    name_servers: Vec<IpAddr>,
     kill_switch: Option<KillSwitch>,
     /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
     is_locked_down: bool,
@@ -84,6 +85,7 @@ impl System {
                 Role::Server => None,
             },
             wanted: Wanted::default(),
+            name_servers: interface.dns.clone(),
             kill_switch: None,
             is_locked_down,
         };
@@ -151,6 +153,11 @@ impl System {
         Ok(())
     }
 
+    /// These name servers are to be asked through the tunnel. Takes effect with the next [`Self::route`].
+    pub(super) fn set_name_servers(&mut self, servers: &[IpAddr]) {
+        self.name_servers = servers.to_vec();
+    }
+
     /// Routes what the peers may use, around the addresses at which they are reached.
     pub(super) fn route(&mut self, allowed_ips: &[IpNet], endpoints: &[IpAddr]) -> Result<(), NodeError> {
         let wanted = Wanted { allowed_ips: allowed_ips.to_vec(), endpoints: endpoints.to_vec() };
@@ -171,6 +178,7 @@ impl System {
             interface: self.journal.interface(),
             addresses: &self.addresses,
             allowed_ips: &self.wanted.allowed_ips,
+            name_servers: &self.name_servers,
             endpoints: &self.wanted.endpoints,
             listen_port: self.listen_port,
             mark: self.mark,
@@ -213,7 +221,7 @@ impl System {
     }
 
     fn tunnel_networks(&self) -> Vec<IpNet> {
-        tunnel_networks(&self.addresses, &self.wanted.allowed_ips)
+        tunnel_networks(&self.addresses, &self.wanted.allowed_ips, &self.name_servers)
     }
 
     /// Puts back what somebody else has removed of the rules and routes.

@@ -36,6 +36,7 @@ pub(super) struct System {
     /// Of a client.
     lan: Option<config::Lan>,
     allowed_ips: Vec<IpNet>,
+    name_servers: Vec<IpAddr>,
     /// Changes with the port of a new socket, too.
     kill_switch: RefCell<Option<Engaged>>,
     /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
@@ -84,6 +85,7 @@ impl System {
                 Role::Server => None,
             },
             allowed_ips: Vec::new(),
+            name_servers: interface.dns.clone(),
             kill_switch: RefCell::new(None),
             is_locked_down,
         };
@@ -169,7 +171,7 @@ impl System {
     }
 
     fn tunnel_networks(&self) -> Vec<IpNet> {
-        tunnel_networks(&self.setup.addresses, &self.allowed_ips)
+        tunnel_networks(&self.setup.addresses, &self.allowed_ips, &self.name_servers)
     }
 
     /// What tells which way our sockets' datagrams take.
@@ -220,6 +222,11 @@ impl System {
         let uplink = self.uplink_name();
         self.gateway = Some(Gateway::start(&settings, uplink.as_deref(), self.setup.mtu, &mut self.journal)?);
         Ok(())
+    }
+
+    /// These name servers are to be asked through the tunnel. Takes effect with the next [`Self::route`].
+    pub(super) fn set_name_servers(&mut self, servers: &[IpAddr]) {
+        self.name_servers = servers.to_vec();
     }
 
     /// Routes what the peers may use. Where they are reached does not matter: our sockets are scoped.

@@ -22,7 +22,7 @@
 //! count, N is one bit less. Both families have these rules, whatever the tunnel carries. They outlive a client that is
 //! killed: what they refuse then does not leak.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -44,6 +44,15 @@ pub(super) fn holds_default_route(prefixes: &BTreeSet<IpNet>) -> bool {
 fn covered(prefixes: &BTreeSet<IpNet>, family: Family) -> bool {
     let all: Vec<IpNet> = prefixes.iter().copied().filter(|prefix| Family::of(prefix) == family).collect();
     IpNet::aggregate(&all).iter().any(|prefix| prefix.prefix_len() == 0)
+}
+
+/// The prefixes, and those of the `name_servers` that they cover. These are hosts in the tunnel, whoever on the local network
+/// claims to be a network around them.
+pub(super) fn with_name_servers(mut prefixes: BTreeSet<IpNet>, name_servers: &[IpAddr]) -> BTreeSet<IpNet> {
+    let in_tunnel = |server: &&IpAddr| prefixes.iter().any(|prefix| prefix.contains(*server));
+    let servers: Vec<IpNet> = name_servers.iter().filter(in_tunnel).copied().map(IpNet::from).collect();
+    prefixes.extend(servers);
+    prefixes
 }
 
 /// The destinations that are routed to the tunnel interface: the default route in place of its parts, the tunnel's

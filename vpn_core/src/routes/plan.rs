@@ -21,6 +21,8 @@ pub struct RouteRequest<'a> {
     pub addresses: &'a [IpNet],
     /// All peers' allowed IPs.
     pub allowed_ips: &'a [IpNet],
+    /// The name servers that are asked while the tunnel is up.
+    pub name_servers: &'a [IpAddr],
     /// All addresses at which peers are or may be reached.
     pub endpoints: &'a [IpAddr],
     /// Our UDP port, where peers may call us first: lets their datagrams pass the reverse path filter.
@@ -140,6 +142,7 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
     if let DefaultRoute::Full(lan) = request.default_route
         && full::holds_default_route(&prefixes)
     {
+        let prefixes = full::with_name_servers(prefixes, request.name_servers);
         return Ok(full_plan(request, &prefixes, connected, lan));
     }
     let (by_policy, ordinary): (Vec<IpNet>, Vec<IpNet>) = prefixes
@@ -170,10 +173,15 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
 }
 
 /// The networks that belong to the tunnel, whatever the local network claims: those of our addresses, and allowed IPs
-/// that are more than a part of the default route.
-pub fn tunnel_networks(addresses: &[IpNet], allowed_ips: &[IpNet]) -> Vec<IpNet> {
+/// that are more than a part of the default route. And the name servers that they cover: a client's address is most often
+/// one host's, and says nothing of the servers beside it.
+pub fn tunnel_networks(
+    addresses: &[IpNet],
+    allowed_ips: &[IpNet],
+    name_servers: &[IpAddr],
+) -> Vec<IpNet> {
     let connected: Vec<IpNet> = addresses.iter().map(IpNet::trunc).collect();
-    let prefixes: BTreeSet<IpNet> = allowed_ips.iter().map(IpNet::trunc).collect();
+    let prefixes = full::with_name_servers(allowed_ips.iter().map(IpNet::trunc).collect(), name_servers);
     full::networks(&prefixes, &connected).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -241,6 +249,7 @@ mod tests {
             interface: &InterfaceName::new("vpn0").unwrap(),
             addresses: &networks(&["10.66.0.2/16", "fd66::2/64"]),
             allowed_ips: &networks(allowed),
+            name_servers: &[],
             endpoints: &endpoints,
             listen_port: None,
             mark: RoutingMark::FIRST,
@@ -317,10 +326,12 @@ mod tests {
     fn a_clients_default_route_takes_everything_and_an_endpoint_within_it_does_not_loop() {
         let interface = InterfaceName::new("vpn0").unwrap();
         let (addresses, lan) = (networks(&["10.66.0.2/16"]), Lan::Deny);
+        let name_servers = ["10.67.0.1", "172.16.0.1", "fd66::1"].map(|text| text.parse().unwrap());
         let mut request = RouteRequest {
             interface: &interface,
             addresses: &addresses,
             allowed_ips: &networks(&["0.0.0.0/0", "10.0.0.0/8"]),
+            name_servers: &name_servers,
             endpoints: &["10.1.2.3".parse().unwrap()],
             listen_port: None,
             mark: RoutingMark::FIRST,
@@ -329,8 +340,9 @@ mod tests {
         let full = plan(&request).unwrap();
         assert_eq!(
             routes(&full),
-            ["0.0.0.0/0", "10.0.0.0/8", "10.66.0.0/16"].map(|to| (to.to_owned(), 52000)),
-            "nothing in main"
+            ["0.0.0.0/0", "10.0.0.0/8", "10.66.0.0/16", "10.67.0.1/32", "172.16.0.1/32"]
+                .map(|to| (to.to_owned(), 52000)),
+            "nothing in main, and nothing for a server that the tunnel does not reach"
         );
         assert_eq!(
             full.rules().iter().filter(|rule| rule.family == Family::V6).count(),
@@ -340,8 +352,8 @@ mod tests {
         assert!(!full.would_loop("10.1.2.3".parse().unwrap()));
         assert!(full.marks.is_some() && full.neighbours.is_some() && full.needs_mark());
         assert_eq!(
-            tunnel_networks(&addresses, request.allowed_ips),
-            networks(&["10.0.0.0/8", "10.66.0.0/16"])
+            tunnel_networks(&addresses, request.allowed_ips, &name_servers),
+            networks(&["10.0.0.0/8", "10.66.0.0/16", "10.67.0.1/32", "172.16.0.1/32"])
         );
         let split = networks(&["10.0.0.0/8"]);
         request.allowed_ips = &split;

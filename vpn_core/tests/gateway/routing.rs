@@ -48,7 +48,7 @@ fn planned(allowed: &[&str], endpoints: &[&str], mark: RoutingMark) -> RoutePlan
 
 /// A client's plan, with the private networks that it is on.
 fn planned_for_client(allowed: &[&str], endpoints: &[&str], mark: RoutingMark) -> RoutePlan {
-    let tunnel = tunnel_networks(&setup().addresses, &[]);
+    let tunnel = tunnel_networks(&setup().addresses, &[], &[]);
     let lan = Lan::allow(&on_link_networks(&name()).unwrap(), &tunnel);
     planned_as(DefaultRoute::Full(&lan), allowed, endpoints, mark)
 }
@@ -65,6 +65,7 @@ fn planned_as(
         interface: &name(),
         addresses: &setup().addresses,
         allowed_ips: &allowed,
+        name_servers: &[],
         endpoints: &endpoints,
         listen_port: None,
         mark,
@@ -202,6 +203,7 @@ fn a_peer_can_call_first_where_the_listen_port_is_known() {
         interface: &interface,
         addresses: &addresses,
         allowed_ips: &["0.0.0.0/0".parse().unwrap()],
+        name_servers: &[],
         endpoints: &[],
         listen_port: None,
         mark,
@@ -340,6 +342,7 @@ fn two_instances_have_marks_of_their_own_and_stop_in_any_order() {
         interface: &vpn1,
         addresses: &[],
         allowed_ips: &["0.0.0.0/0".parse().unwrap()],
+        name_servers: &[],
         endpoints: &[],
         listen_port: None,
         mark: marks[1],

@@ -118,6 +118,7 @@ impl Handover<'_> {
                 name,
                 identity: private_key.map_or(ClientIdentity::WithClient, ClientIdentity::Inline),
                 addresses,
+                networks: &interface.addresses,
                 mtu: interface.mtu,
                 dns: &interface.dns,
                 network_key: interface.network_key.as_ref(),
