@@ -1,9 +1,11 @@
 //! Following what others do to our nftables tables: `nft flush ruleset`, with which most firewalls begin, takes them away.
 
 use super::{RouteError, guard::ROW};
-use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket, protocols::NETLINK_NETFILTER};
+use rtnetlink::sys::{
+    AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER,
+};
 use std::{convert::Infallible, io};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// The multicast group of nftables' changes (`NFNLGRP_NFTABLES`).
 const GROUP: u32 = 7;
@@ -45,28 +47,56 @@ pub async fn watch_tables(
 ) -> Result<Infallible, RouteError> {
     let failed = |source| RouteError::kernel("watch the firewall".into(), "", source);
     let socket = open().map_err(failed)?;
-    let mut missing: Vec<Table> = Vec::new();
+    let mut missing = Missing::default();
     loop {
-        let received = if missing.is_empty() {
-            socket.recv_from_full().await
-        } else if let Ok(received) = timeout(ROW, socket.recv_from_full()).await {
-            received
-        } else {
-            missing.clear();
-            removed();
-            continue;
+        let received = match missing.due {
+            None => socket.recv_from_full().await,
+            Some(due) => match next_until(due, &socket).await {
+                Some(received) => received,
+                None => {
+                    missing = Missing::default();
+                    removed();
+                    continue;
+                }
+            },
         };
         match received {
-            Ok((bytes, _)) => events(&bytes, |event| match event {
-                TableEvent::Made(table) => missing.retain(|other| *other != table),
-                TableEvent::Removed(table) if is_ours(&table.1) => missing.push(table),
-                TableEvent::Removed(_) => {}
-            }),
+            Ok((bytes, _)) => {
+                let now = Instant::now();
+                events(&bytes, |event| missing.note(event, &is_ours, now));
+            }
             // More happened than the socket could hold; what, nobody knows.
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => removed(),
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// Tables of ours that were removed and not made again.
+#[derive(Debug, Default)]
+struct Missing {
+    tables: Vec<Table>,
+    /// [`ROW`] after the first of them was removed, whatever happens to tables since.
+    due: Option<Instant>,
+}
+
+impl Missing {
+    fn note(&mut self, event: TableEvent, is_ours: impl Fn(&str) -> bool, now: Instant) {
+        match event {
+            TableEvent::Made(table) => self.tables.retain(|other| *other != table),
+            TableEvent::Removed(table) if is_ours(&table.1) => self.tables.push(table),
+            TableEvent::Removed(_) => {}
+        }
+        self.due = if self.tables.is_empty() { None } else { self.due.or(Some(now + ROW)) };
+    }
+}
+
+/// `None` from `due` on, even where there is more to read: a timeout looks at the clock only where there is nothing.
+async fn next_until(due: Instant, socket: &TokioSocket) -> Option<io::Result<(Vec<u8>, SocketAddr)>> {
+    if due <= Instant::now() {
+        return None;
+    }
+    timeout_at(due, socket.recv_from_full()).await.ok()
 }
 
 fn open() -> io::Result<TokioSocket> {
@@ -138,6 +168,26 @@ mod tests {
         bytes.resize(HEADER, 0);
         bytes.extend([1, 0, 0, 0]);
         [bytes, attributes].concat()
+    }
+
+    #[test]
+    fn a_removed_table_is_due_a_moment_after_the_first_removal_however_much_happens_then() {
+        let start = Instant::now();
+        let table = |name: &str| (1, name.to_owned());
+        let is_ours = |name: &str| name.starts_with("vpn_");
+        let mut missing = Missing::default();
+        missing.note(TableEvent::Removed(table("other")), is_ours, start);
+        assert_eq!(missing.due, None);
+        for step in 0..10 {
+            let now = start + step * ROW / 2;
+            missing.note(TableEvent::Removed(table("vpn_a")), is_ours, now);
+            missing.note(TableEvent::Removed(table("other")), is_ours, now);
+            assert_eq!(missing.due, Some(start + ROW));
+        }
+        missing.note(TableEvent::Made(table("vpn_a")), is_ours, start + ROW);
+        assert_eq!(missing.due, None, "as we do ourselves");
+        missing.note(TableEvent::Removed(table("vpn_a")), is_ours, start + 9 * ROW);
+        assert_eq!(missing.due, Some(start + 10 * ROW));
     }
 
     #[test]
