@@ -62,7 +62,12 @@ pub async fn watch_routing(mut changed: impl FnMut()) -> Result<Infallible, Rout
 }
 
 fn concerns_us(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
-    let NetlinkPayload::InnerMessage(message) = payload else { return false };
+    let message = match payload {
+        NetlinkPayload::InnerMessage(message) => message,
+        // Messages were lost: the socket's buffer was full.
+        NetlinkPayload::Overrun(_) => return true,
+        _ => return false,
+    };
     match message {
         RouteNetlinkMessage::NewLink(_)
         | RouteNetlinkMessage::DelLink(_)
@@ -76,4 +81,15 @@ fn concerns_us(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
 
 fn is_in_table_of_somebody(route: &RouteMessage) -> bool {
     ![MAIN_TABLE, LOCAL_TABLE].contains(&table_of_route(route))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_messages_may_have_been_about_us() {
+        assert!(concerns_us(&NetlinkPayload::Overrun(Vec::new())));
+        assert!(!concerns_us(&NetlinkPayload::Noop));
+    }
 }

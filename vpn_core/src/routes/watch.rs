@@ -4,7 +4,7 @@ use super::{Link, RouteError};
 use crate::journal::InterfaceName;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
-    Error, Handle, MulticastGroup, new_multicast_connection,
+    Error, LinkGetRequest, MulticastGroup, new_multicast_connection,
     packet_core::NetlinkPayload,
     packet_route::{
         RouteNetlinkMessage,
@@ -42,12 +42,11 @@ pub async fn watch_link(
     let (connection, handle, mut messages) =
         new_multicast_connection(&[MulticastGroup::Link]).map_err(failed)?;
     tokio::pin!(connection);
-    let first = tokio::select! {
-        () = &mut connection => None,
-        answer = ask(&handle, interface) => Some(answer.map_err(failed)?),
-    };
     let closed = || failed(io::ErrorKind::ConnectionAborted.into());
-    let first = first.ok_or_else(closed)?;
+    let first = tokio::select! {
+        () = &mut connection => return Err(closed()),
+        answer = ask(handle.link().get().match_name(interface.to_string())) => answer.map_err(failed)?,
+    };
     // By number from here on: somebody may give it another name.
     let index = first.header.index;
     let mut known = Some(Link::of(&first));
@@ -69,6 +68,15 @@ pub async fn watch_link(
             {
                 None
             }
+            // Messages were lost: the socket's buffer was full.
+            NetlinkPayload::Overrun(_) => tokio::select! {
+                () = &mut connection => return Err(closed()),
+                answer = ask(handle.link().get().match_index(index)) => match answer {
+                    Ok(link) => Some(Link::of(&link)),
+                    Err(error) if error.raw_os_error() == Some(libc::ENODEV) => None,
+                    Err(error) => return Err(failed(error)),
+                },
+            },
             _ => continue,
         };
         if now != known {
@@ -78,8 +86,8 @@ pub async fn watch_link(
     }
 }
 
-async fn ask(handle: &Handle, interface: &InterfaceName) -> io::Result<LinkMessage> {
-    let mut answers = handle.link().get().match_name(interface.to_string()).execute();
+async fn ask(request: LinkGetRequest) -> io::Result<LinkMessage> {
+    let mut answers = request.execute();
     match answers.try_next().await {
         Ok(Some(link)) => Ok(link),
         Ok(None) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
