@@ -229,15 +229,12 @@ impl System {
         self.routes.as_ref().map_or(Ok(()), |routes| Ok(routes.restore()?))
     }
 
-    /// Puts back the nftables tables.
+    /// Puts back the nftables tables: the kill switch first, and each of them whether or not that goes well with the others.
     pub(super) fn restore_tables(&self) -> Result<(), NodeError> {
-        if let Some(routes) = &self.routes {
-            routes.restore_tables().map_err(RouteError::from)?;
-        }
-        if let Some(kill_switch) = &self.kill_switch {
-            kill_switch.restore()?;
-        }
-        Ok(())
+        let kill_switch = self.kill_switch.as_ref().map_or(Ok(()), KillSwitch::restore);
+        let marks = self.routes.as_ref().map_or(Ok(()), Routes::restore_tables);
+        kill_switch?;
+        Ok(marks.map_err(RouteError::from)?)
     }
 
     /// The names of the nftables tables in force.

@@ -79,28 +79,36 @@ impl Routes {
     /// them. What is there is not touched. They are in the journal already.
     ///
     /// # Errors
-    /// [`RouteError`]; what comes after the one that failed is missing.
+    /// [`RouteError`]: the first; what can be put back is.
     pub fn restore(&self) -> Result<(), RouteError> {
         let name = self.plan.interface.as_str();
         let mut netlink = Netlink::open()
             .map_err(|source| RouteError::kernel("open a netlink socket".into(), name, source))?;
         // Rules first: without a route they refuse, without a rule nobody asks for the routes.
-        self.made.iter().try_for_each(|(_, change)| add_rule(&mut netlink, name, change))?;
-        self.made.iter().try_for_each(|(_, change)| {
-            let Change::Route(route) = change else { return Ok(()) };
-            unless_there(netlink.add_route(route), &format_args!("add the route {route}"), name)
-        })
+        let mut outcome = Ok(());
+        for (_, change) in &self.made {
+            outcome = outcome.and(add_rule(&mut netlink, name, change));
+        }
+        for (_, change) in &self.made {
+            let Change::Route(route) = change else { continue };
+            let added = netlink.add_route(route);
+            outcome = outcome.and(unless_there(added, &format_args!("add the route {route}"), name));
+        }
+        outcome
     }
 
     /// Puts the nftables tables back, as they were made.
     ///
     /// # Errors
-    /// [`CommandError`].
+    /// [`CommandError`]: the first; what can be put back is.
     pub fn restore_tables(&self) -> Result<(), CommandError> {
         if !installed("nft") {
             return Ok(());
         }
-        tables(&self.plan).try_for_each(|(_, text)| run("nft", &["-f", "-"], Some(text)).map(drop))
+        tables(&self.plan).fold(Ok(()), |outcome, (_, text)| {
+            let loaded = run("nft", &["-f", "-"], Some(text));
+            outcome.and(loaded.map(drop))
+        })
     }
 
     /// The names of the nftables tables in force.
