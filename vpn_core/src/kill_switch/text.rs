@@ -92,11 +92,12 @@ fn input(request: &KillSwitchRequest<'_>) -> Vec<String> {
     rules
 }
 
-/// Virtual machines and containers may use the tunnel, and the local network among itself.
+/// Virtual machines and containers may use the tunnel, and the local network among itself. What the other end of the tunnel
+/// sends there is let through as an answer only: this host is no way into its local network.
 fn forward(request: &KillSwitchRequest<'_>) -> Vec<String> {
     let interface = request.interface;
     let mut rules = vec![
-        format!("iifname \"{interface}\" accept"),
+        format!("iifname \"{interface}\" ct state established,related accept"),
         format!("oifname \"{interface}\" accept"),
         format!("meta l4proto {{ tcp, udp }} th dport {{ {NAME_PORTS} }} drop"),
     ];
@@ -191,7 +192,7 @@ table inet vpn_vpn0_kill_switch {
 \t}
 \tchain forward {
 \t\ttype filter hook forward priority filter; policy drop;
-\t\tiifname \"vpn0\" accept
+\t\tiifname \"vpn0\" ct state established,related accept
 \t\toifname \"vpn0\" accept
 \t\tmeta l4proto { tcp, udp } th dport { 53, 853 } drop
 \t\tip daddr { 10.66.0.0/16 } drop
