@@ -179,11 +179,7 @@ impl ClientFile<'_> {
         let everything = ["0.0.0.0/0", "::/0"].iter().map(ToString::to_string);
         let allowed_ips: Vec<String> =
             everything.chain(self.networks.iter().map(|network| network.trunc().to_string())).collect();
-        writeln!(
-            text,
-            "allowed_ips = {}\npersistent_keepalive = {CLIENT_KEEPALIVE}",
-            list(&allowed_ips)
-        )
+        writeln!(text, "allowed_ips = {}\npersistent_keepalive = {CLIENT_KEEPALIVE}", list(&allowed_ips))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use std::{
+    cell::Cell,
     io,
     net::{IpAddr, SocketAddr},
 };
@@ -37,6 +38,8 @@ pub(super) struct System {
     lan: Option<config::Lan>,
     wanted: Wanted,
     name_servers: Vec<IpAddr>,
+    /// Whether it was said that this host is on more networks than are reached beside the tunnel.
+    is_lan_cut_off: Cell<bool>,
     kill_switch: Option<KillSwitch>,
     /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
     is_locked_down: bool,
@@ -86,6 +89,7 @@ impl System {
             },
             wanted: Wanted::default(),
             name_servers: interface.dns.clone(),
+            is_lan_cut_off: Cell::new(false),
             kill_switch: None,
             is_locked_down,
         };
@@ -213,11 +217,17 @@ impl System {
 
     /// What a client reaches beside the tunnel.
     fn local_networks(&self, tunnel: &[IpNet]) -> Result<Option<Lan>, NodeError> {
-        Ok(match self.lan {
-            None => None,
-            Some(config::Lan::Deny) => Some(Lan::Deny),
-            Some(config::Lan::Allow) => Some(Lan::allow(&on_link_networks(&self.setup.name)?, tunnel)),
-        })
+        let lan = match self.lan {
+            None => return Ok(None),
+            Some(config::Lan::Deny) => Lan::Deny,
+            Some(config::Lan::Allow) => Lan::allow(&on_link_networks(&self.setup.name)?, tunnel),
+        };
+        if lan.is_cut_off() && !self.is_lan_cut_off.replace(true) {
+            tracing::warn!(
+                "this host is on very many private networks: not all of them are reached beside the tunnel"
+            );
+        }
+        Ok(Some(lan))
     }
 
     fn tunnel_networks(&self) -> Vec<IpNet> {

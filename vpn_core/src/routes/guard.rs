@@ -8,10 +8,17 @@ use rtnetlink::{
     packet_core::NetlinkPayload,
     packet_route::{RouteNetlinkMessage, route::RouteMessage},
 };
-use std::{convert::Infallible, io, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    time::{Duration, Instant},
+};
 
 /// Others' changes come in rows. The first of them is answered at once, the rest together after this time.
 pub(super) const ROW: Duration = Duration::from_millis(100);
+/// Where they do not end, each row takes twice as long as the one before, and this at most: anybody on the link can advertise
+/// networks without pause, and to look at all routes takes time.
+const LONGEST_ROW: Duration = Duration::from_secs(2);
 
 /// The table of the host's own addresses.
 const LOCAL_TABLE: u32 = 255;
@@ -35,6 +42,8 @@ pub async fn watch_routing(mut changed: impl FnMut()) -> Result<Infallible, Rout
     let failed = |source| RouteError::kernel("watch rules and routes".into(), "", source);
     let (connection, _handle, mut messages) = new_multicast_connection(&GROUPS).map_err(failed)?;
     tokio::pin!(connection);
+    let mut row = ROW;
+    let mut last = Instant::now();
     loop {
         let message = tokio::select! {
             () = &mut connection => None,
@@ -44,9 +53,10 @@ pub async fn watch_routing(mut changed: impl FnMut()) -> Result<Infallible, Rout
         if !concerns_us(&message.payload) {
             continue;
         }
+        row = next_row(row, last.elapsed());
         changed();
         let mut again = false;
-        let over = tokio::time::sleep(ROW);
+        let over = tokio::time::sleep(row);
         tokio::pin!(over);
         loop {
             tokio::select! {
@@ -58,7 +68,13 @@ pub async fn watch_routing(mut changed: impl FnMut()) -> Result<Infallible, Rout
         if again {
             changed();
         }
+        last = Instant::now();
     }
+}
+
+/// How long the next row lasts: as long as the first, after at least that much rest.
+fn next_row(row: Duration, rest: Duration) -> Duration {
+    if rest < row { LONGEST_ROW.min(2 * row) } else { ROW }
 }
 
 fn concerns_us(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
@@ -72,7 +88,8 @@ fn concerns_us(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
         RouteNetlinkMessage::NewLink(_)
         | RouteNetlinkMessage::DelLink(_)
         | RouteNetlinkMessage::DelRule(_) => true,
-        RouteNetlinkMessage::NewRoute(route) => on_link(route).is_some(),
+        // Also by a gateway: it may have taken the place of one without, of which nothing else tells.
+        RouteNetlinkMessage::NewRoute(route) => table_of_route(route) == MAIN_TABLE,
         RouteNetlinkMessage::DelRoute(route) => on_link(route).is_some() || is_in_table_of_somebody(route),
         // Addresses come with routes; new rules take nothing away.
         _ => false,
@@ -86,10 +103,34 @@ fn is_in_table_of_somebody(route: &RouteMessage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 
     #[test]
     fn lost_messages_may_have_been_about_us() {
         assert!(concerns_us(&NetlinkPayload::Overrun(Vec::new())));
         assert!(!concerns_us(&NetlinkPayload::Noop));
+    }
+
+    #[test]
+    fn a_route_by_a_gateway_may_have_replaced_one_to_the_link() {
+        let mut route = RouteMessage::default();
+        route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet([192, 0, 2, 1].into())));
+        route.header.table = 254;
+        let new =
+            |route: &RouteMessage| NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route.clone()));
+        assert!(concerns_us(&new(&route)));
+        route.header.table = 100;
+        assert!(!concerns_us(&new(&route)));
+    }
+
+    #[test]
+    fn rows_without_rest_grow_to_a_bound_and_begin_anew_after_one() {
+        let mut row = ROW;
+        for _ in 0..10 {
+            row = next_row(row, Duration::ZERO);
+        }
+        assert_eq!(row, LONGEST_ROW);
+        assert_eq!(next_row(row, LONGEST_ROW), ROW);
+        assert_eq!(next_row(ROW, ROW / 2), 2 * ROW);
     }
 }

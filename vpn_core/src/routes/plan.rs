@@ -175,11 +175,7 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
 /// The networks that belong to the tunnel, whatever the local network claims: those of our addresses, and allowed IPs
 /// that are more than a part of the default route. And the name servers that they cover: a client's address is most often
 /// one host's, and says nothing of the servers beside it.
-pub fn tunnel_networks(
-    addresses: &[IpNet],
-    allowed_ips: &[IpNet],
-    name_servers: &[IpAddr],
-) -> Vec<IpNet> {
+pub fn tunnel_networks(addresses: &[IpNet], allowed_ips: &[IpNet], name_servers: &[IpAddr]) -> Vec<IpNet> {
     let connected: Vec<IpNet> = addresses.iter().map(IpNet::trunc).collect();
     let prefixes = full::with_name_servers(allowed_ips.iter().map(IpNet::trunc).collect(), name_servers);
     full::networks(&prefixes, &connected).collect::<BTreeSet<_>>().into_iter().collect()

@@ -121,7 +121,11 @@ fn an_added_client_and_the_server_know_each_other() {
         let keys = (peer.preshared_key.as_ref().expect("a key"), hub.preshared_key.as_ref().expect("a key"));
         assert!(keys.0.ct_eq(keys.1));
         let routed: Vec<String> = hub.allowed_ips.iter().map(ToString::to_string).collect();
-        assert_eq!(routed, ["0.0.0.0/0", "::/0", "10.66.0.0/16", "fd66::/64"], "the server's networks by name");
+        assert_eq!(
+            routed,
+            ["0.0.0.0/0", "::/0", "10.66.0.0/16", "fd66::/64"],
+            "the server's networks by name"
+        );
         assert_eq!(hub.endpoints[0].to_string(), "vpn.example.org:51820");
     }
     assert!(ours.peer("alice").expect("added").expires.is_some());
