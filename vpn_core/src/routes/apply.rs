@@ -105,10 +105,11 @@ impl Routes {
         if !installed("nft") {
             return Ok(());
         }
-        tables(&self.plan).fold(Ok(()), |outcome, (_, text)| {
-            let loaded = run("nft", &["-f", "-"], Some(text));
-            outcome.and(loaded.map(drop))
-        })
+        let mut outcome = Ok(());
+        for (_, text) in tables(&self.plan) {
+            outcome = outcome.and(run("nft", &["-f", "-"], Some(text)).map(drop));
+        }
+        outcome
     }
 
     /// The names of the nftables tables in force.

@@ -49,16 +49,10 @@ pub async fn watch_tables(
     let socket = open().map_err(failed)?;
     let mut missing = Missing::default();
     loop {
-        let received = match missing.due {
-            None => socket.recv_from_full().await,
-            Some(due) => match next_until(due, &socket).await {
-                Some(received) => received,
-                None => {
-                    missing = Missing::default();
-                    removed();
-                    continue;
-                }
-            },
+        let Some(received) = next_until(missing.due, &socket).await else {
+            missing = Missing::default();
+            removed();
+            continue;
         };
         match received {
             Ok((bytes, _)) => {
@@ -92,7 +86,8 @@ impl Missing {
 }
 
 /// `None` from `due` on, even where there is more to read: a timeout looks at the clock only where there is nothing.
-async fn next_until(due: Instant, socket: &TokioSocket) -> Option<io::Result<(Vec<u8>, SocketAddr)>> {
+async fn next_until(due: Option<Instant>, socket: &TokioSocket) -> Option<io::Result<(Vec<u8>, SocketAddr)>> {
+    let Some(due) = due else { return Some(socket.recv_from_full().await) };
     if due <= Instant::now() {
         return None;
     }
