@@ -11,9 +11,12 @@ use nix::unistd::Uid;
 use tracing::{debug, info, warn};
 
 use super::{
-    Change, InterfaceName, JournalError,
+    Change, InterfaceName, JournalError, compact,
     format::{self, Contents, EntryId, SystemId},
 };
+
+/// Bytes; some thousand entries.
+const COMPACT_FROM: u64 = 1 << 20;
 
 /// The list of what one interface's instance has changed on this system.
 ///
@@ -28,6 +31,8 @@ pub struct Journal {
     system: SystemId,
     /// Bytes of complete lines in the file.
     length: u64,
+    /// The length from which on it is written anew without what is undone.
+    compact_from: u64,
     next: u64,
     outstanding: Vec<(EntryId, Change)>,
     /// Leave everything as it is on drop.
@@ -62,6 +67,9 @@ impl Journal {
         let path = directory.join(format!("{interface}.journal"));
         let file = lock_file(&path, interface)?;
         let contents = read(&file, &path)?;
+        if let Err(error) = compact::remove_unfinished(&path) {
+            warn!(path = %path.display(), %error, "what an earlier run left half written stays");
+        }
         let system = SystemId::current();
         let mut journal = Self {
             interface: interface.clone(),
@@ -70,6 +78,7 @@ impl Journal {
             file,
             system,
             length: contents.complete as u64,
+            compact_from: COMPACT_FROM,
             next: contents.next,
             outstanding: Vec::new(),
             abandoned: true,
@@ -145,6 +154,7 @@ impl Journal {
         self.outstanding = kept;
         // Not synced: an entry that reappears after a power cut is undone again, which does no harm.
         self.append(&undone)?;
+        self.compact_if_long();
         if failures.is_empty() {
             return Ok(());
         }
@@ -274,6 +284,20 @@ impl Journal {
         self.append(&format::header(&self.system))?;
         self.sync()?;
         sync_directory(&self.directory)
+    }
+
+    /// A tunnel that is up for months, in ever new networks, must not fill the disk with what is undone.
+    fn compact_if_long(&mut self) {
+        if self.length < self.compact_from {
+            return;
+        }
+        let entries = self.outstanding.iter().map(|(id, change)| format::made(*id, change));
+        let text = format::header(&self.system) + &entries.collect::<String>();
+        match compact::replace(&self.path, &text) {
+            Ok(file) => (self.file, self.length) = (file, text.len() as u64),
+            Err(error) => warn!(path = %self.path.display(), %error, "the journal could not be shortened"),
+        }
+        self.compact_from = COMPACT_FROM.max(self.length * 2);
     }
 
     fn append(&mut self, text: &str) -> Result<(), JournalError> {

@@ -26,6 +26,7 @@
 
 mod change;
 mod command;
+mod compact;
 mod error;
 mod format;
 mod log;
