@@ -18,7 +18,7 @@ use std::{
 };
 use vpn_core::{
     cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted, OffloadArgs},
-    config::{Config, Role},
+    config::{Config, InterfaceName, Role},
     control::{ControlClient, ControlError, PeerState, PeerStatus},
     node::{self, KillSwitchLeft, NodeOptions},
 };
@@ -68,7 +68,8 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
         if let Err(second) = node::cleanup(&global.node_options(), Some(&name), KillSwitchLeft::Keep) {
             let _ = writeln!(io::stderr(), "warning: something could not be undone: {second}");
         }
-        return Err(error);
+        let locked = node::locked_down(&global.node_options()).unwrap_or_default();
+        return Err(if locked.contains(&name) { say_locked_down(error, &name) } else { error });
     }
     let Some(patience) = args.wait else { return Ok(()) };
     wait_until_connected(&client, patience, &log)
@@ -140,6 +141,17 @@ fn wait_until_ready(client: &ControlClient, mut child: Child, log: &Path) -> any
     }
 }
 
+/// Says that nothing leaves this host, where a client that was killed could not.
+fn say_locked_down(error: anyhow::Error, interface: &InterfaceName) -> anyhow::Error {
+    if format!("{error:#}").contains("kill switch") {
+        return error;
+    }
+    error.context(format!(
+        "the kill switch of {interface} stays in force, so nothing leaves this host (`vpn-client up` connects again, \
+         `vpn-client down` lifts it)"
+    ))
+}
+
 fn wait_until_connected(client: &ControlClient, patience: Duration, log: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + patience;
     loop {
@@ -184,6 +196,19 @@ fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kill_switch_that_stays_is_told_once_and_the_exit_status_is_that_of_the_failure() {
+        let interface = "vpn0".parse().unwrap();
+        let killed = say_locked_down(NotPermitted("killed".to_owned()).into(), &interface);
+        assert!(format!("{killed:#}").contains("`vpn-client down` lifts it"), "{killed:#}");
+        assert!(killed.is::<NotPermitted>());
+        let said = anyhow!("no route\nthe kill switch of vpn0 stays in force");
+        assert_eq!(
+            say_locked_down(said, &interface).to_string(),
+            "no route\nthe kill switch of vpn0 stays in force"
+        );
+    }
 
     #[test]
     fn durations_are_seconds_or_minutes() {
