@@ -3,7 +3,7 @@
 # what is changed there. Sourced after assert.sh, used after lab_up.
 
 # own_files: from here on `machine COMMAND...` and vpn-client see $ETC and $RUN as /etc and /run. A file $SCRATCH/mounted is
-# seen as a mounted /etc/resolv.conf, and programs in $SCRATCH/programs come first in PATH.
+# seen as a mounted /etc/resolv.conf, with a file $SCRATCH/read_only /etc is read-only, and programs in $SCRATCH/programs come first in PATH.
 own_files() {
   local programs=$VPN_BIN_DIR
   ETC=$SCRATCH/machine/etc RUN=$SCRATCH/machine/run
@@ -17,6 +17,7 @@ PATH=$SCRATCH/programs:\$PATH; export PATH
 exec unshare --mount sh -c '
   mount --bind "$ETC" /etc && mount --bind "$RUN" /run || exit
   if [ -e "$SCRATCH/mounted" ]; then mount --bind "$SCRATCH/mounted" /etc/resolv.conf || exit; fi
+  if [ -e "$SCRATCH/read_only" ]; then mount -o remount,bind,ro /etc || exit; fi
   exec "\$0" "\$@"' "\$@"
 SH
   printf '#!/bin/sh\nexec %q %q "$@"\n' "$SCRATCH/bin/on_machine" "$programs/vpn-client" >"$SCRATCH/bin/vpn-client"

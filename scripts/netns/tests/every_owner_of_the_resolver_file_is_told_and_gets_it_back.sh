@@ -36,6 +36,37 @@ expect "cleanup" on client vpn-client cleanup
 expect_equal "puts the keeper's back" 'nameserver 192.0.2.2' "$(<"$SCRATCH/mounted")"
 rm "$SCRATCH/mounted" "$ETC/resolv.conf"
 
+# A read-only /etc: the start is refused, and leaves nothing that another one would have to undo and could not.
+echo 'nameserver 192.0.2.1' >"$ETC/resolv.conf"
+before=$(etc_state)
+touch "$SCRATCH/read_only"
+expect_exit 1 "a read-only /etc is refused" on client vpn-client up "$(client_toml laptop)" --foreground
+expect_match "and it is said what to do" 'make it writable, or leave `dns` out' "$output"
+expect "there is nothing to clean up" on client vpn-client cleanup
+rm "$SCRATCH/read_only"
+expect_equal "the file was never touched" "$before" "$(etc_state)"
+
+# A reload whose name servers are refused leaves the routes as they were, too.
+leads_into_tunnel() { in_ns client ip route get "$WEB" | grep -q 'dev vpn0'; }
+profile=$(<"$(client_toml laptop)")
+start_and file
+mkdir "$ETC/resolv.conf.unfinished-vpn0"                # In the way of the new file, for root as well.
+toml_set "$(client_toml laptop)" interface dns '["10.66.0.2"]'
+toml_set "$(client_toml laptop)" peer allowed_ips '["10.66.0.0/16"]'
+expect "all traffic leads into the tunnel" leads_into_tunnel
+kill -HUP "${PID[laptop]}"
+expect_soon 10 "the reload is refused" grep -q 'not reloaded' "$(log_of laptop)"
+expect "all traffic still does" leads_into_tunnel
+expect "the servers are still the old ones" lists_ours "$ETC/resolv.conf"
+rmdir "$ETC/resolv.conf.unfinished-vpn0"
+kill -HUP "${PID[laptop]}"
+wait_until 10 grep -q 10.66.0.2 "$ETC/resolv.conf" || die "it is not reloaded"
+expect_not "the next one narrows the tunnel" leads_into_tunnel
+stop laptop
+expect_equal "afterwards the file is as before" "$before" "$(etc_state)"
+printf '%s\n' "$profile" >"$(client_toml laptop)"
+rm "$ETC/resolv.conf"
+
 # openresolv, as far as it matters here: records in /run, the exclusive one alone in the file.
 cat >"$SCRATCH/programs/resolvconf" <<'SH'
 #!/bin/sh
