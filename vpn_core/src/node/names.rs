@@ -180,7 +180,7 @@ impl Names {
 
     async fn outside(&self, name: &EndpointName, upstreams: &ResolvConf) -> Result<Vec<SocketAddr>, String> {
         let addresses = self.lookup.addresses(&name.host, upstreams);
-        let found = in_time(addresses).await?.map_err(|error| error.to_string())?;
+        let found = in_time(Box::pin(addresses)).await?.map_err(|error| error.to_string())?;
         Ok(found.into_iter().map(|address| (address, name.port).into()).collect())
     }
 
