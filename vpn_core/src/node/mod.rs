@@ -13,6 +13,7 @@ mod mtu;
 mod names;
 mod network;
 mod peers;
+mod reload;
 mod report;
 mod running;
 #[cfg_attr(target_os = "macos", path = "system_macos.rs")]
