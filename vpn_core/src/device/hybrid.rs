@@ -32,7 +32,12 @@ impl Device {
         let init_hash = init_hash(init);
         if let Some(response) = self.half_open.repeat_response(&init_hash)? {
             let datagram = response.as_bytes().to_vec();
-            self.outbox.push_back(Transmit { endpoint: from, datagram, may_be_cut: true });
+            self.outbox.push_back(Transmit {
+                endpoint: from,
+                datagram,
+                may_be_cut: true,
+                is_about_path: false,
+            });
             return Ok(());
         }
         match self.admission.admit(from.remote, || verified.has_cookie(), self.half_open.len(), now) {
@@ -43,6 +48,7 @@ impl Device {
                     endpoint: from,
                     datagram: reply.as_bytes().to_vec(),
                     may_be_cut: true,
+                    is_about_path: false,
                 });
                 return Err(DropReason::CookieDemanded);
             }
@@ -59,6 +65,7 @@ impl Device {
             endpoint: from,
             datagram: response.as_bytes().to_vec(),
             may_be_cut: true,
+            is_about_path: false,
         });
         self.half_open.insert(state, lease, response, init_hash, now);
         Ok(())

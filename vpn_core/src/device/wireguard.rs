@@ -85,6 +85,7 @@ impl Device {
                     endpoint: from,
                     datagram: reply.as_bytes().to_vec(),
                     may_be_cut: true,
+                    is_about_path: false,
                 });
                 Err(DropReason::CookieDemanded)
             }

@@ -4,7 +4,8 @@ use super::{Notice, NoticeSink, Shared, downlink::Delivery, mailbox::Mailbox};
 use crate::{
     base::{DropReason, Endpoint, since_unix_epoch},
     device::Device,
-    tunnel::Event,
+    tunnel::{Event, Transmit},
+    udp::UdpSocket,
     wire::icmp::{MAX_ANSWER, datagram_too_big},
 };
 use arc_swap::ArcSwap;
@@ -31,8 +32,10 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
         for peer in mail.attention {
             device.handle_attention(peer, now);
         }
-        for (peer, message) in mail.path_messages {
-            device.handle_path_message(peer, message, now);
+        for (peer, messages) in mail.path_messages {
+            for message in messages {
+                device.handle_path_message(peer, message, now);
+            }
         }
         for (peer, packet) in mail.staged {
             device.handle_outbound(peer, &packet, now);
@@ -52,10 +55,13 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
 
 fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
     while let Some(transmit) = device.poll_transmit() {
-        if !transmit.may_be_cut {
-            // What does not fit is not sent, and so not answered: that is the answer.
-            if let Err(error) = shared.udp.send_whole(transmit.endpoint, &transmit.datagram) {
-                tracing::debug!(endpoint = %transmit.endpoint.remote, %error, "a probe was not sent");
+        if transmit.is_about_path {
+            // What does not fit is not sent, and so not answered: that is the answer. Nor does it wait for room in the socket:
+            // a peer that asks for many would hold up what all others need.
+            let Transmit { endpoint, datagram, may_be_cut, .. } = &transmit;
+            let send = if *may_be_cut { UdpSocket::send_now } else { UdpSocket::send_whole };
+            if let Err(error) = send(&shared.udp, *endpoint, datagram) {
+                tracing::debug!(endpoint = %endpoint.remote, %error, "a message about the path was not sent");
             }
         } else if let Err(error) = shared.udp.send_to(transmit.endpoint, &transmit.datagram) {
             // The network may be gone for a while; the timers repeat what matters.

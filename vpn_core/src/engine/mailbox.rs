@@ -7,7 +7,7 @@ use crate::{
     wire::path::PathMessage,
 };
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -17,8 +17,8 @@ use std::{
 const MAX_HANDSHAKES: usize = 512;
 /// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
 const MAX_STAGED: usize = 1024;
-/// Probes and answers that wait at the most: a peer sends a dozen a round.
-const MAX_PATH_MESSAGES: usize = 256;
+/// Probes and answers of one peer that wait at the most: it sends a dozen a round. More of them push out nobody else's.
+const MAX_PATH_MESSAGES: usize = 16;
 /// Handshake messages of each kind taken at once, so that timers and attention are never far behind.
 const HANDSHAKES_AT_ONCE: usize = 32;
 
@@ -39,8 +39,8 @@ pub(super) struct Mail {
     /// Bounded by the number of peers.
     pub(super) attention: BTreeSet<PeerId>,
     pub(super) staged: VecDeque<(PeerId, Vec<u8>)>,
-    /// Probes of paths, and answers.
-    pub(super) path_messages: Vec<(PeerId, PathMessage)>,
+    /// Probes of paths, and answers. Bounded for each peer.
+    pub(super) path_messages: BTreeMap<PeerId, Vec<PathMessage>>,
     /// Handshake messages whose sender has shown that it receives at its address: responses, finishes, cookie replies,
     /// and inits with a cookie.
     pub(super) proven: VecDeque<(Vec<u8>, Endpoint)>,
@@ -140,8 +140,9 @@ impl Letters<'_> {
     }
 
     pub(super) fn path_message(&mut self, peer: PeerId, message: PathMessage) {
-        if self.mail.path_messages.len() < MAX_PATH_MESSAGES {
-            self.mail.path_messages.push((peer, message));
+        let waiting = self.mail.path_messages.entry(peer).or_default();
+        if waiting.len() < MAX_PATH_MESSAGES {
+            waiting.push(message);
         } else {
             self.refused += 1;
         }
@@ -209,6 +210,22 @@ mod tests {
             rest += mailbox.wait(None).inits.len();
         }
         assert_eq!(rest, MAX_HANDSHAKES - HANDSHAKES_AT_ONCE);
+    }
+
+    #[test]
+    fn a_peer_that_floods_with_probes_leaves_room_for_the_others() {
+        let mailbox = Mailbox::default();
+        let probe = PathMessage::Probe { id: 1, size: 8 };
+        let refused = mailbox.leave(|letters| {
+            for _ in 0..10_000 {
+                letters.path_message(PeerId(1), probe);
+            }
+            letters.path_message(PeerId(2), probe);
+        });
+        assert_eq!(refused, 10_000 - MAX_PATH_MESSAGES as u64);
+        let mail = mailbox.wait(None);
+        assert_eq!(mail.path_messages[&PeerId(1)].len(), MAX_PATH_MESSAGES);
+        assert_eq!(mail.path_messages[&PeerId(2)], [probe]);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Transmit {
     pub datagram: Vec<u8>,
     /// Whether it may arrive in pieces. A probe must not: whether it passes whole is the question.
     pub may_be_cut: bool,
+    /// Whether it is a probe or an answer, which may as well be lost as wait.
+    pub is_about_path: bool,
 }
 
 /// What a tunnel needs of its device for the length of a call.
@@ -74,11 +76,11 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     pub(super) fn send(&mut self, endpoint: Endpoint, datagram: Vec<u8>) {
-        self.outbox.push_back(Transmit { endpoint, datagram, may_be_cut: true });
+        self.outbox.push_back(Transmit { endpoint, datagram, may_be_cut: true, is_about_path: false });
     }
 
     pub(super) fn send_path_message(&mut self, endpoint: Endpoint, datagram: Vec<u8>, may_be_cut: bool) {
-        self.outbox.push_back(Transmit { endpoint, datagram, may_be_cut });
+        self.outbox.push_back(Transmit { endpoint, datagram, may_be_cut, is_about_path: true });
     }
 
     /// [`Context::mtu`] as the number of bytes that an IP packet can have.

@@ -2,8 +2,8 @@
 //!
 //! Datagrams may be cut, as those of the kernel's WireGuard: what is too long for a path is slow there and not lost. Only probes
 //! must not. There is no control message that says so of one datagram over IPv4, so the socket is changed for the length of
-//! a call. A datagram that another thread sends over the same socket in that moment must not be cut either; that is one of
-//! the few before the path is known.
+//! a call. A datagram that another thread sends over the same socket in that moment must not be cut either, to whatever peer it
+//! goes: on a gateway each probe may cost such a peer the packets of some microseconds, where they needed cutting.
 
 use super::platform::allow_cutting;
 use std::{io, os::fd::BorrowedFd};

@@ -162,16 +162,23 @@ impl UdpSocket {
     /// # Errors
     /// Why the kernel refuses it.
     pub fn send_to(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
-        let outcome = match self.send_from(&to, datagram, None) {
+        match self.send_now(to, datagram) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let target = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
                 // Whatever ends the wait, a signal too: sending says how it is.
                 let _ready = sys::poll(&mut [target], SEND_TIMEOUT);
-                self.send_from(&to, datagram, None)
+                self.send_now(to, datagram)
             }
             outcome => outcome,
-        };
-        outcome.map(drop)
+        }
+    }
+
+    /// The same for what may as well be lost. Does not wait.
+    ///
+    /// # Errors
+    /// Why the kernel refuses it: `EWOULDBLOCK` where the socket's buffer is full.
+    pub fn send_now(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
+        self.send_from(&to, datagram, None).map(drop)
     }
 
     /// Sends one datagram that neither the kernel nor a router may cut: a probe. Does not wait.
@@ -180,7 +187,7 @@ impl UdpSocket {
     /// Why the kernel refuses it: `EMSGSIZE` where it is too long already for the interface.
     pub fn send_whole(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
         let _whole = Whole::begin(self.as_fd(), self.local.is_ipv6())?;
-        self.send_from(&to, datagram, None).map(drop)
+        self.send_now(to, datagram)
     }
 
     /// Sends a run, and answers how many of its bytes are dealt with: all, unless the socket's buffer is full.

@@ -444,7 +444,7 @@ impl Network {
     }
 
     fn transmit(&mut self, sender: usize, sent: Vec<Transmit>) {
-        for Transmit { endpoint, datagram, may_be_cut } in sent {
+        for Transmit { endpoint, datagram, may_be_cut, .. } in sent {
             let Node { address, local, life, .. } = self.nodes[sender];
             let kind = Kind::of(&datagram);
             if matches!(kind, Kind::Empty | Kind::Data | Kind::Path) {

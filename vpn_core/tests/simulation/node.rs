@@ -233,7 +233,12 @@ impl Node {
             let counter = outbound.counters.next().expect("one reserved for each packet");
             outbound.keypair.seal(counter, &mut frame);
             bytes += frame.len();
-            sent.push(Transmit { endpoint: outbound.endpoint, datagram: frame, may_be_cut: true });
+            sent.push(Transmit {
+                endpoint: outbound.endpoint,
+                datagram: frame,
+                may_be_cut: true,
+                is_about_path: false,
+            });
         }
         if peer.note_sent(&outbound.keypair, bytes, now) {
             self.device.handle_attention(peer.id(), now);

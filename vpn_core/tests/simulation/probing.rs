@@ -230,7 +230,12 @@ fn endpoint_that_the_system_has_no_route_to_costs_nothing() {
         let wire = net.captured(Kind::Init).last().expect("sent").clone();
         assert_eq!(wire.to, dead(host));
         let (transmit, now) = (
-            Transmit { endpoint: Endpoint::to(wire.to), datagram: wire.datagram, may_be_cut: true },
+            Transmit {
+                endpoint: Endpoint::to(wire.to),
+                datagram: wire.datagram,
+                may_be_cut: true,
+                is_about_path: false,
+            },
             net.now,
         );
         net.nodes[0].device.handle_unsent(&transmit, now);
@@ -246,7 +251,12 @@ fn endpoints_none_of_which_can_be_sent_to_are_each_tried_once_at_a_time() {
     while let Some(wire) = net.captured(Kind::Init).get(tried).cloned() {
         tried += 1;
         let (transmit, now) = (
-            Transmit { endpoint: Endpoint::to(wire.to), datagram: wire.datagram, may_be_cut: true },
+            Transmit {
+                endpoint: Endpoint::to(wire.to),
+                datagram: wire.datagram,
+                may_be_cut: true,
+                is_about_path: false,
+            },
             net.now,
         );
         net.nodes[0].device.handle_unsent(&transmit, now);
