@@ -26,9 +26,9 @@ impl TooBigAnswers {
     /// The packet that tells the sender of `packet`, checksums in place, that it may be `mtu` bytes long; for whoever
     /// `packet` came from. `None` where nobody is to be told, or too many were.
     pub fn to(&mut self, packet: &[u8], mtu: u16, now: Instant) -> Option<&mut [u8]> {
-        self.refill(now);
-        self.left = self.left.checked_sub(1)?;
         let len = packet_too_big(packet, mtu, &mut self.buffer)?;
+        self.refill(now);
+        self.left = self.left.checked_sub(1)?; // Last: what nobody is told of takes nobody's place.
         Some(&mut self.buffer[..len])
     }
 
@@ -47,6 +47,17 @@ impl TooBigAnswers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_is_told_of_takes_nobodys_place() {
+        let mut packet = [0; 100];
+        packet[..20]
+            .copy_from_slice(&[0x45, 0, 0, 100, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 224, 0, 0, 2]);
+        let (mut answers, now) = (TooBigAnswers::default(), Instant::now());
+        assert!((0..100).all(|_| answers.to(&packet, 68, now).is_none()), "for many");
+        packet[16] = 10;
+        assert!(answers.to(&packet, 68, now).is_some());
+    }
 
     #[test]
     fn answers_are_limited_and_come_back_with_time() {

@@ -31,6 +31,8 @@ pub(super) struct Uplink<'a> {
     frame: Box<[u8]>,
     outlet: Outlet<'a>,
     answers: TooBigAnswers,
+    /// The last packet that was refused.
+    refused: Vec<u8>,
     /// Since when nothing has left of what waits in `outlet` for room in the socket. Meanwhile nothing is read: the local system's own
     /// queue fills, and its senders slow down.
     blocked_since: Option<Instant>,
@@ -43,6 +45,7 @@ impl<'a> Uplink<'a> {
             frame: vec![0; MAX_FRAME_SIZE].into_boxed_slice(),
             outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
             answers: TooBigAnswers::default(),
+            refused: Vec::new(),
             blocked_since: None,
         }
     }
@@ -76,7 +79,7 @@ impl<'a> Uplink<'a> {
     /// Seals what waits in the TUN queue. Everything that is there before anything is sent, as far as a batch reaches: runs
     /// grow with the load.
     fn read(&mut self, now: Instant) -> io::Result<()> {
-        let Self { shared, frame, outlet, answers, .. } = self;
+        let Self { shared, frame, outlet, answers, refused, .. } = self;
         let routes = shared.plane.routes();
         let mut last: Option<(IpAddr, Arc<PeerPlane>)> = None;
         for _ in 0..FRAMES_PER_BATCH {
@@ -95,7 +98,10 @@ impl<'a> Uplink<'a> {
             match &last {
                 Some((_, peer))
                     if packets.segment_len(0) > peer.mtu()
-                        && refuse(shared, answers, peer, &packets, now) => {}
+                        && let Some(mtu) = peer.refuses(packets.as_given(), packets.segment_len(0)) =>
+                {
+                    refuse(shared, answers, refused, &packets, mtu, now);
+                }
                 Some((_, peer)) => outlet.send(peer, &packets, now),
                 None => shared.plane.drops().count(DropReason::NoRoute),
             }
@@ -104,25 +110,24 @@ impl<'a> Uplink<'a> {
     }
 }
 
-/// Drops packets that are too long for the path to `peer` and tells the local system, unless they are sent all the same:
-/// `false`. Each segment but the last is as long as the first, which stands for all.
+/// Drops packets that are longer than the `mtu` bytes that their peer is sent, and tells the local system. Each segment but
+/// the last is as long as the first, which stands for all; `first` is room for it.
 fn refuse(
     shared: &Shared,
     answers: &mut TooBigAnswers,
-    peer: &PeerPlane,
+    first: &mut Vec<u8>,
     packets: &SuperPacket<'_>,
+    mtu: u16,
     now: Instant,
-) -> bool {
-    let mut first = vec![0; packets.segment_len(0)];
-    let len = packets.write_segment(0, &mut first, Features::NONE).unwrap_or_default();
-    let Some(mtu) = peer.refuses(&first, len) else { return false };
+) {
     shared.plane.drops().count_many(DropReason::TooBig, packets.segments() as u64);
-    if let Some(answer) = answers.to(&first, mtu, now)
+    first.resize(packets.segment_len(0), 0);
+    if packets.write_segment(0, first, Features::NONE).is_some()
+        && let Some(answer) = answers.to(first, mtu, now)
         && let Err(error) = shared.tun.write(answer)
     {
         tracing::debug!(%error, "the local system does not take an ICMP message");
     }
-    true
 }
 
 impl Packets for SuperPacket<'_> {

@@ -108,6 +108,12 @@ impl<'a> SuperPacket<'a> {
         &self.header
     }
 
+    /// The packet as the kernel gave it. Of its bytes only those of the IP header are those of every segment, but for length,
+    /// identification and checksum.
+    pub fn as_given(&self) -> &[u8] {
+        self.packet
+    }
+
     /// Number of final packets, at least 1.
     pub fn segments(&self) -> usize {
         match &self.plan {

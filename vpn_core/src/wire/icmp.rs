@@ -100,13 +100,14 @@ fn is_error_or_later_fragment_v6(packet: &[u8]) -> bool {
     const DESTINATION_OPTIONS: u8 = 60;
     const FRAGMENT_OFFSET: u16 = 0xfff8;
     const FIRST_INFORMATIONAL: u8 = 128;
+    const REDIRECT: u8 = 137; // informational by its number, and named by the RFC with the errors
     let (mut next, mut at) = (packet[6], IPV6_HEADER_SIZE);
     while let Some(&[following, len, high, low]) = packet.get(at..).and_then(<[u8]>::first_chunk) {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => at += 8 + usize::from(len) * 8,
             FRAGMENT if u16::from_be_bytes([high, low]) & FRAGMENT_OFFSET != 0 => return true,
             FRAGMENT => at += 8,
-            PROTOCOL_ICMPV6 => return following < FIRST_INFORMATIONAL, // the type comes first
+            PROTOCOL_ICMPV6 => return following < FIRST_INFORMATIONAL || following == REDIRECT, // the type comes first
             _ => return false,
         }
         next = following;
@@ -274,6 +275,7 @@ mod tests {
             );
         }
         assert_eq!(with(v6(1400), &[(6, 58), (40, 2)]), None, "an ICMPv6 error");
+        assert_eq!(with(v6(1400), &[(6, 58), (40, 137)]), None, "an ICMPv6 redirect (RFC 4443, 2.4 e.2)");
         assert!(with(v6(1400), &[(6, 58), (40, 128)]).is_some(), "an echo request");
         assert_eq!(with(v6(1400), &[(6, 60), (40, 58), (41, 0), (48, 1)]), None, "an error behind options");
         assert_eq!(with(v6(1400), &[(6, 44), (40, 17), (42, 5), (43, 1)]), None, "a later fragment");
