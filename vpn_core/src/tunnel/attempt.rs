@@ -8,10 +8,13 @@ use crate::{
     base::ReceiverIndex,
     handshake::{hybrid, wireguard},
     session::REKEY_TIMEOUT,
-    wire::hybrid::Finish,
+    wire::hybrid::{Finish, Init},
 };
 use rand_core::CryptoRng;
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 /// A row of inits that had no answer so far; ends with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,9 @@ pub(super) struct Pace {
     pub(super) repetition: Option<Repetition>,
     /// Endpoints in a row that the system could not even send it to.
     pub(super) unsent: usize,
+    /// The init with a cookie, and the endpoint whose cookie that is: what is repeated to there. The cookie is for the address
+    /// that we had.
+    pub(super) with_cookie: Option<(SocketAddr, Box<Init>)>,
 }
 
 /// A row of repetitions, each after a pause twice as long as the one before, up to [`LAST_REPEAT`].

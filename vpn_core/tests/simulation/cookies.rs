@@ -43,6 +43,25 @@ fn client_connects_through_a_cookie_during_a_flood() {
 }
 
 #[test]
+fn client_whose_init_with_the_cookie_is_lost_repeats_that_one() {
+    let mut net = Network::client_and_gateway();
+    net.nodes[0].asleep = true;
+    flood(&mut net, 1500, 0);
+    net.run_for(millis(1));
+    net.nodes[0].asleep = false;
+    let mut left = 2;
+    net.rule(move |wire| {
+        let is_lost = wire.kind == Kind::Init && wire.datagram[2] == FLAG_COOKIE && left > 0;
+        left -= i32::from(is_lost);
+        !is_lost
+    });
+    net.restart(0);
+    let took =
+        net.run_while(secs(5), |net| !net.nodes[0].events.iter().any(|(_, event)| is_established(event)));
+    assert!(took <= millis(1200), "the second repetition, {took:?}");
+}
+
+#[test]
 fn responder_never_sends_more_bytes_than_it_received() {
     let mut net = Network::client_and_gateway();
     net.nodes[0].asleep = true;

@@ -85,15 +85,18 @@ impl Tunnel {
         from: Endpoint,
         cx: &mut Context<'_>,
     ) -> Result<(), HandshakeError> {
-        let Some(Attempt { phase: Phase::AwaitResponse { state: Initiation::Hybrid(state), .. }, .. }) =
-            &mut self.attempt
+        let Some(Attempt {
+            phase: Phase::AwaitResponse { state: Initiation::Hybrid(state), pace, .. }, ..
+        }) = &mut self.attempt
         else {
             return Err(HandshakeError::UnknownIndex);
         };
         let init = state.read_cookie_reply(reply)?;
         let known = Some(from).filter(|from| self.settings.endpoints.contains(&from.remote));
         if let Some(endpoint) = known.or_else(|| self.plane.endpoint()) {
-            self.send_handshake(endpoint, init.as_bytes().to_vec(), cx);
+            let message = init.as_bytes().to_vec();
+            pace.with_cookie = Some((endpoint.remote, init));
+            self.send_handshake(endpoint, message, cx);
         }
         Ok(())
     }

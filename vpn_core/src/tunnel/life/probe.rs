@@ -113,6 +113,7 @@ impl Tunnel {
                 // A response to what was sent already may be on its way: it stays welcome.
                 pace.repetition = Some(Repetition::after(first_repeat(state), cx.rng, cx.now));
                 pace.unsent = 0;
+                pace.with_cookie = None;
                 self.send_init_again(cx);
             }
             Some(Attempt { phase: Phase::AwaitConfirmation(_), .. }) => {} // Its finish is repeated as often.
@@ -132,7 +133,7 @@ impl Tunnel {
             usize::try_from(row.inits).is_ok_and(|inits| inits <= self.settings.endpoints.len().max(1));
         let is_urgent = is_first && (self.is_doubtful || !self.is_live(cx.now));
         let repetition = is_urgent.then(|| Repetition::after(first_repeat(state), cx.rng, cx.now));
-        Pace { retry_at, repetition, unsent: 0 }
+        Pace { retry_at, repetition, unsent: 0, with_cookie: None }
     }
 
     /// The answer to our init is late: sends it again, to the next endpoint unless the session in use serves on this one.
@@ -145,10 +146,15 @@ impl Tunnel {
 
     fn send_init_again(&mut self, cx: &mut Context<'_>) {
         let Some(endpoint) = self.plane.endpoint() else { return };
-        let Some(Attempt { phase: Phase::AwaitResponse { state, .. }, .. }) = &self.attempt else { return };
+        let Some(Attempt { phase: Phase::AwaitResponse { state, pace, .. }, .. }) = &self.attempt else {
+            return;
+        };
         let message = match state {
             // The very same bytes: its responder answers them once (protocol.md 6.3.4), and each endpoint is one.
-            Initiation::Hybrid(state) => Some(state.init().as_bytes().to_vec()),
+            Initiation::Hybrid(state) => {
+                let with_cookie = pace.with_cookie.as_ref().filter(|(issuer, _)| *issuer == endpoint.remote);
+                Some(with_cookie.map_or(state.init(), |(_, init)| init).as_bytes().to_vec())
+            }
             // Its timestamp must be newer than that of the last, so it is a new one.
             Initiation::Wireguard(_) => self.renew_wireguard(cx),
         };
