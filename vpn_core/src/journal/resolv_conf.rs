@@ -101,14 +101,11 @@ pub fn belongs_to(path: &Path, interface: &InterfaceName) -> bool {
             .is_ok_and(|text| tunnel_of(&String::from_utf8_lossy(&text)).as_ref() == Some(interface))
 }
 
-/// Removes a file; that there is none is no error, not in a read-only folder either.
+/// Removes a file; that there is none is no error.
 ///
 /// # Errors
 /// The system's answer.
 pub fn remove(path: &Path) -> io::Result<()> {
-    if !exists(path) {
-        return Ok(()); // The kernel would say first that the file system is read-only.
-    }
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

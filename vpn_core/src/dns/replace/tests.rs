@@ -106,8 +106,13 @@ fn a_crash_between_any_two_steps_loses_nothing() {
         |host: &Host| made_beside(&host.file(), &interface),
     );
     let unfinished = |host: &Host| unfinished_beside(&host.file(), &interface);
-    let steps: [Step<'_>; 5] = [
+    let steps: [Step<'_>; 6] = [
         ("begun to write", &|host| fs::write(unfinished(host), "").unwrap()),
+        ("begun to write other servers", &|host| {
+            fs::rename(host.file(), kept(host)).unwrap();
+            fs::write(host.file(), text_of(&interface)).unwrap();
+            fs::write(unfinished(host), "").unwrap();
+        }),
         ("begun to write once more, in place of one that somebody removed", &|host| {
             fs::rename(host.file(), kept(host)).unwrap();
             fs::write(unfinished(host), "").unwrap();
