@@ -105,10 +105,10 @@ mod tests {
     fn a_thread_that_waited_for_the_cpu_between_two_clocks_did_not_sleep() {
         let before = clocks(5000, 7000, 0);
         let mut late = clocks(6000, 11_000, 4000);
-        late.awake.1 = Duration::from_millis(9000);
+        late.awake.1 = Duration::from_secs(9);
         assert_eq!(late.jump_since(&before), None, "after the first reading");
         let mut late = clocks(5000, 7000, 0);
-        late.awake.1 = Duration::from_millis(8000);
+        late.awake.1 = Duration::from_secs(8);
         assert_eq!(clocks(9000, 11_000, 4000).jump_since(&late), None, "after the second");
     }
 
