@@ -41,5 +41,5 @@ stop laptop KILL
 expect_not "a killed client leaves its host locked" ping_once client $WEB
 start_client laptop
 wait_up
-expect_ping client $WEB
+expect_soon 10 "the next start connects" ping_once client $WEB
 expect_no_leak "nothing left the client but the tunnel"
