@@ -26,7 +26,7 @@ pub enum Lan {
 
 impl Lan {
     /// Allows those of the `on_link` networks that are private and none of the tunnel's own. Neighbouring ones become one; of
-    /// more than [`MOST`] of a family the largest are taken, and in any case those of the link itself.
+    /// more than 64 of a family the largest are taken, and in any case those of the link itself.
     pub fn allow(on_link: &[IpNet], tunnel: &[IpNet]) -> Self {
         let private = networks(&PRIVATE);
         let within = |outer: &[IpNet], inner: &IpNet| outer.iter().any(|outer| outer.contains(inner));
