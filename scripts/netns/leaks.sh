@@ -30,10 +30,10 @@ find_path() { in_ns router nft delete table ip lost; }
 
 # hostile_routes: what a DHCP server can hand out (option 121): routes longer than the tunnel's.
 hostile_routes() {
-  ip -n "$(ns client)" route add $WEB/32 via 192.0.2.1
+  ip -n "$(ns client)" route add "$WEB/32" via 192.0.2.1
   ip -n "$(ns client)" route add 0.0.0.0/1 via 192.0.2.1
   ip -n "$(ns client)" route add 128.0.0.0/1 via 192.0.2.1
-  ip -n "$(ns client)" -6 route add $WEB6/128 via 2001:db8:1::1
+  ip -n "$(ns client)" -6 route add "$WEB6/128" via 2001:db8:1::1
 }
 
 advertise_router() {
@@ -64,8 +64,8 @@ change_address() {
 # leave_networks: eth0 as it was, for what comes after the events.
 leave_networks() {
   ip -n "$(ns client)" link del eth1
-  ip -n "$(ns client)" route del $WEB/32
-  ip -n "$(ns client)" -6 route del $WEB6/128
+  ip -n "$(ns client)" route del "$WEB/32"
+  ip -n "$(ns client)" -6 route del "$WEB6/128"
   in_ns client sh -c 'echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra'
   ip -n "$(ns client)" -6 address flush dev eth0 to 2001:db8:66::/64
   ip -n "$(ns client)" -6 route flush proto ra

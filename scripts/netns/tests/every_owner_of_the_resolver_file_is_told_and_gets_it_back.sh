@@ -41,7 +41,7 @@ echo 'nameserver 192.0.2.1' >"$ETC/resolv.conf"
 before=$(etc_state)
 touch "$SCRATCH/read_only"
 expect_exit 1 "a read-only /etc is refused" on client vpn-client up "$(client_toml laptop)" --foreground
-expect_match "and it is said what to do" 'make it writable, or leave `dns` out' "$output"
+expect_match "and it is said what to do" 'make it writable, or leave .dns. out' "$output"
 expect "there is nothing to clean up" on client vpn-client cleanup
 rm "$SCRATCH/read_only"
 expect_equal "the file was never touched" "$before" "$(etc_state)"
