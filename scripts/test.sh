@@ -41,9 +41,8 @@ main() {
   stage "shellcheck" scripts_are_clean
   stage "benchmark reports" python3 -B "$REPO/scripts/bench/test_report.py"
   if [[ -n $NETNS ]]; then
-    # The development build: it checks for overflow, and is there already. The demo runs the release build.
-    stage "cargo build" cargo_as_caller build --locked --workspace --all-features --bins
-    # Most of their time is waiting.
+    # The development build, which `cargo test` has made for the tests of the programs: it checks for overflow. The demo runs
+    # the release build. Most of the time of these tests is waiting.
     VPN_BIN_DIR=$REPO/target/debug stage "network namespaces" "$REPO/scripts/netns/run.sh" --jobs 3
     interoperation
     VPN_BIN_DIR=$REPO/target/debug stage "benchmark, smoke test" \
