@@ -53,6 +53,30 @@ fn clean(folder: &Path, interface: &InterfaceName, kill_switch: KillSwitchLeft) 
     }
 }
 
+/// Undoes everything that is in a running node's journal.
+pub(super) fn undo_all(mut journal: Journal) -> Result<(), NodeError> {
+    journal.undo_all()?;
+    Ok(journal.close()?)
+}
+
+/// Undoes everything after `error`, which is what the user should read; a second one is only logged. A kill switch that
+/// outlives failures, as `is_locked_down` says, stays, and the error says so.
+pub(super) fn undo_after(error: NodeError, mut journal: Journal, is_locked_down: bool) -> NodeError {
+    const LEFT: &str = "after the failure something could not be undone";
+    if !is_locked_down {
+        if let Err(second) = undo_all(journal) {
+            tracing::error!(%error, %second, "{LEFT}");
+        }
+        return error;
+    }
+    if let Err(second) = journal.undo_all_but(Change::is_kill_switch) {
+        tracing::error!(%error, %second, "{LEFT}");
+    }
+    let interface = journal.interface().clone();
+    journal.abandon();
+    NodeError::LockedDown { interface, source: Box::new(error) }
+}
+
 /// The interfaces whose kill switch is in force without a node that runs.
 ///
 /// # Errors

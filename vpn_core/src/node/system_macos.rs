@@ -1,6 +1,6 @@
 //! What a node changes on a Mac, and how that is undone.
 
-use super::{NodeError, NodeOptions};
+use super::{NodeError, NodeOptions, lockdown};
 use crate::{
     config::{self, Config, Role},
     engine::{Engine, OffloadSet, Queue},
@@ -310,27 +310,13 @@ impl System {
     }
 
     /// Undoes everything.
-    pub(super) fn stop(mut self) -> Result<(), NodeError> {
-        self.journal.undo_all()?;
-        Ok(self.journal.close()?)
+    pub(super) fn stop(self) -> Result<(), NodeError> {
+        lockdown::undo_all(self.journal)
     }
 
-    /// Undoes everything after `error`, which is what the user should read; a second one is only logged. A kill switch that
-    /// outlives failures stays, and the error says so.
+    /// Undoes everything after `error`, see [`lockdown::undo_after`].
     pub(super) fn stop_after(self, error: NodeError) -> NodeError {
-        if !self.is_locked_down {
-            if let Err(second) = self.stop() {
-                tracing::error!(%error, %second, "after the failure something could not be undone");
-            }
-            return error;
-        }
-        let Self { mut journal, .. } = self;
-        if let Err(second) = journal.undo_all_but(Change::is_kill_switch) {
-            tracing::error!(%error, %second, "after the failure something could not be undone");
-        }
-        let interface = journal.interface().clone();
-        journal.abandon();
-        NodeError::LockedDown { interface, source: Box::new(error) }
+        lockdown::undo_after(error, self.journal, self.is_locked_down)
     }
 }
 
