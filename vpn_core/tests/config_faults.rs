@@ -287,6 +287,29 @@ fn key_files_and_inline_keys_must_be_private_regular_files() {
 }
 
 #[test]
+fn files_with_a_byte_order_mark_are_read_and_those_in_utf_16_are_named() {
+    let folder = Folder::new();
+    let marked = |text: &str| format!("\u{feff}{}\r\n", text.replace('\n', "\r\n"));
+    let text = format!("{INTERFACE}{}", peer(2, "\"10.66.0.2/32\"", "preshared_key_file = \"alice.psk\""));
+    folder.write("identity.key", &marked(&encode_key(&[1; 32])), 0o600);
+    folder.write("alice.psk", &marked(&encode_key(&[9; 32])), 0o600);
+    folder.write("peers.d/bob.toml", &marked(&peer(3, "\"10.66.0.3/32\"", "")), 0o600);
+    let config = folder.load(&marked(&text)).expect("valid");
+    assert_eq!(config.interface.identity.public_key(), public(1));
+    let alice = config.peer("p2").expect("a peer").preshared_key.as_ref().expect("a key");
+    assert!(alice.ct_eq(&SecretBytes::new([9; 32])) && config.peer("p3").is_some());
+
+    let utf_16 = |text: &str| marked(text).encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for (name, content) in [("identity.key", encode_key(&[1; 32])), ("peers.d/bob.toml", peer(3, "", ""))] {
+        let before = fs::read(folder.path(name)).expect("read");
+        fs::write(folder.path(name), utf_16(&content)).expect("written");
+        let error = folder.load(&text).expect_err(name).to_string();
+        assert!(error.contains(name) && error.contains("UTF-16") && error.contains("UTF-8"), "{error}");
+        fs::write(folder.path(name), before).expect("written");
+    }
+}
+
+#[test]
 fn no_error_and_no_debug_text_repeats_a_secret() {
     let folder = Folder::new();
     let secret = encode_key(&[7; 32]);

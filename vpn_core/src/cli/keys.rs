@@ -3,7 +3,7 @@
 use super::print;
 use crate::{
     asymmetric::{Identity, X25519SecretKey},
-    base::{SecretBytes, decode_key, encode_key},
+    base::{SecretBytes, decode_key, decode_text, encode_key},
 };
 use anyhow::Context as _;
 use std::{
@@ -40,13 +40,10 @@ pub(super) fn generate_preshared_key() -> anyhow::Result<()> {
 
 /// Reads a private key from the standard input and prints its public half.
 pub(super) fn public_key(wireguard: bool) -> anyhow::Result<()> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_INPUT as usize + 1));
-    io::stdin()
-        .lock()
-        .take(MAX_INPUT)
-        .read_to_string(&mut text)
-        .context("the standard input cannot be read")?;
-    let mut bytes = decode_key(&text).context("the standard input is not a private key")?;
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_INPUT as usize + 1));
+    io::stdin().lock().take(MAX_INPUT).read_to_end(&mut text).context("the standard input cannot be read")?;
+    let text = decode_text(&text).context("the standard input is not a private key")?;
+    let mut bytes = decode_key(text).context("the standard input is not a private key")?;
     let key = SecretBytes::take(&mut bytes);
     let public = if wireguard {
         encode_key(&X25519SecretKey::new(&key).public_key().0)

@@ -4,7 +4,7 @@ use super::{
     fault::Complaint,
     table::{Source, Table, Value},
 };
-use crate::base::{SecretBytes, decode_key};
+use crate::base::{SecretBytes, decode_key, decode_text};
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Read as _},
@@ -109,8 +109,9 @@ fn read_key_file(path: &Path) -> Result<SecretBytes<32>, Complaint> {
     }
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize));
     file.take(MAX_KEY_FILE).read_to_end(&mut text).map_err(|error| unreadable(path, &error))?;
-    let text = std::str::from_utf8(&text).unwrap_or("");
-    decode(text)
+    let remedy = "save it as UTF-8 text with the 44 characters of the key and nothing else";
+    let text = decode_text(&text).map_err(|error| Complaint::new(error.to_string(), remedy));
+    text.and_then(decode)
         .map_err(|complaint| Complaint { message: format!("{shown}: {}", complaint.message), ..complaint })
 }
 

@@ -9,6 +9,7 @@ use super::{
     peer::{ReadPeer, read_peer},
     table::{Source, Table},
 };
+use crate::base::decode_text;
 use std::{
     fs,
     io::{self, Read as _},
@@ -136,9 +137,12 @@ fn read_text(path: &Path) -> Result<(Zeroizing<String>, bool), Complaint> {
     if metadata.len() > MAX_FILE {
         return Err(Complaint::new("this is too large for a configuration", "name a configuration file"));
     }
-    let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize + 1));
-    file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
-    Ok((text, is_private(&metadata)))
+    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    let text = decode_text(&bytes).map_err(|error| {
+        Complaint::new(error.to_string(), "save the file as UTF-8 text, in an editor or with `iconv`")
+    })?;
+    Ok((Zeroizing::new(text.to_owned()), is_private(&metadata)))
 }
 
 /// The files of the peers folder in the order of their names; hidden ones are left out.

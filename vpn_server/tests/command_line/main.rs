@@ -220,6 +220,8 @@ fn keys_are_as_wg_makes_them() {
     }
     // RFC 7748, section 6.1: Alice's keys.
     let public = pubkey(&server, "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=", &["--wireguard"]);
+    let marked = "\u{feff}dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo= \r\n"; // saved by an editor of another system
+    assert_eq!(pubkey(&server, marked, &["--wireguard"]), public);
     assert_eq!(public, "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\n");
     let open = fs::File::create(server.path("open")).expect("made");
     open.set_permissions(fs::Permissions::from_mode(0o644)).expect("allowed");
