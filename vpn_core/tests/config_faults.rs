@@ -82,7 +82,7 @@ fn the_documented_example_is_read_in_full() {
          addresses = [\"10.66.0.1/16\", \"fd66::1/64\"]\nmtu = 1400\ndns = [\"10.66.0.1\"]\nkill_switch = false\nroutes = \"off\"\noffload = [\"checksum\", \"gro\"]\nsuite = \"chacha20-poly1305\"\n\
          [gateway]\nnat = false\negress = \"eth0\"\nclient_to_client = true\nendpoint = \"vpn.example.org:51820\"\n\
          [[peer]]\nname = \"alice\"\npublic_key = \"{}\"\npreshared_key_file = \"alice.psk\"\n\
-         allowed_ips = [\"10.66.0.2/32\", \"fd66::2/128\"]\nendpoint = [\"gw1.example.org:1\", \"[::1]:2\"]\n\
+         allowed_ips = [\"10.66.0.2/32\", \"fd66::2/128\"]\nendpoint = [\"gw1.example.org:1\", \"[::1]:2\", \"[fe80::1%lan]:3\"]\n\
          persistent_keepalive = 25\nhandshake = \"hybrid\"\nenabled = true\nexpires = 2027-01-31\n",
         public(2)
     );
@@ -98,7 +98,8 @@ fn the_documented_example_is_read_in_full() {
     assert!(!gateway.nat && matches!(&gateway.egress, Egress::Interface(name) if name.as_str() == "eth0"));
     let alice = config.peer("alice").expect("alice");
     assert!(alice.preshared_key.as_ref().expect("a key").ct_eq(&SecretBytes::new([9; 32])));
-    assert_eq!(alice.endpoints.len(), 2);
+    assert_eq!(alice.endpoints.len(), 3);
+    assert_eq!(alice.endpoints[2].to_string(), "[fe80::1%lan]:3");
     assert_eq!(alice.persistent_keepalive, Some(Duration::from_secs(25)));
     assert_eq!((alice.public_key.protocol(), alice.enabled), (Protocol::Hybrid, true));
     // 2027-02-01T00:00:00Z: the last day is admitted as a whole.
@@ -196,6 +197,8 @@ fn faults_of_a_peer_are_told_with_line_and_remedy() {
     let cases: &[(&str, &[&str])] = &[
         ("endpoint = \"vpn.example.org\"", &["has no port", "vpn.example.org:51820"]),
         ("endpoint = \"::1\"", &["[::1]:51820"]),
+        ("endpoint = \"[fe80::1]:51820\"", &["link-local", "\"[fe80::1%eth0]:51820\""]),
+        ("endpoint = \"[2001:db8::1%eth0]:1\"", &["no link-local", "\"[2001:db8::1]:1\""]),
         ("handshake = \"noise\"", &["\"hybrid\" or \"wireguard\""]),
         ("expires = 2026-02-30", &["syntax"]),
         ("expires = \"soon\"", &["2027-01-31"]),

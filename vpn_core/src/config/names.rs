@@ -1,7 +1,7 @@
 //! Names that a configuration gives: of peers, interfaces and endpoints.
 
 use super::fault::Complaint;
-use crate::journal::InterfaceNameError;
+use crate::journal::{InterfaceName, InterfaceNameError};
 use serde::Serialize;
 use std::{fmt, net::IpAddr, net::Ipv6Addr, str::FromStr};
 
@@ -47,6 +47,8 @@ pub struct PeerName(String);
 pub struct EndpointName {
     /// A name for the DNS, or an address (IPv6 without brackets).
     pub host: String,
+    /// The interface whose link a link-local address is on, by its name or number. It may be missing for now.
+    pub zone: Option<String>,
     /// The UDP port; never 0.
     pub port: u16,
 }
@@ -90,15 +92,46 @@ impl FromStr for EndpointName {
             let remedy = "end it with a port from 1 to 65535, as in \"vpn.example.org:51820\"";
             return Err(NameError::new(format!("endpoint {text:?} has no valid port"), remedy));
         };
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
-            None if is_host(host) => host,
-            _ => {
-                let remedy = "write a host name, an IPv4 address or an IPv6 address in brackets, then a port";
-                return Err(NameError::new(format!("endpoint {text:?} has no valid host"), remedy));
-            }
+        let invalid = || {
+            let remedy = "write a host name, an IPv4 address or an IPv6 address in brackets, then a port";
+            NameError::new(format!("endpoint {text:?} has no valid host"), remedy)
         };
-        Ok(Self { host: host.to_owned(), port })
+        let (host, zone) = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(inside) => {
+                let (host, zone) =
+                    inside.split_once('%').map_or((inside, None), |(host, zone)| (host, Some(zone)));
+                let address: Ipv6Addr = host.parse().map_err(|_| invalid())?;
+                check_zone(address, zone, port)?;
+                (host, zone)
+            }
+            None if is_host(host) => (host, None),
+            None => return Err(invalid()),
+        };
+        Ok(Self { host: host.to_owned(), zone: zone.map(str::to_owned), port })
+    }
+}
+
+/// Refuses a link-local address without the link that it is on, and any other address with one.
+fn check_zone(address: Ipv6Addr, zone: Option<&str>, port: u16) -> Result<(), NameError> {
+    match zone {
+        None if address.is_unicast_link_local() => {
+            let message =
+                format!("endpoint {address} is a link-local address, of which every link has its own");
+            let remedy = format!("name the interface to that link, as in \"[{address}%eth0]:{port}\"");
+            Err(NameError::new(message, remedy))
+        }
+        Some(zone) if !address.is_unicast_link_local() => {
+            let message = format!("endpoint {address} is no link-local address, so {zone:?} says nothing");
+            Err(NameError::new(message, format!("write \"[{address}]:{port}\"")))
+        }
+        Some(zone) => match InterfaceName::new(zone) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let remedy = format!("name an interface, as in \"[{address}%eth0]:{port}\"");
+                Err(NameError::new(error.to_string(), remedy))
+            }
+        },
+        None => Ok(()),
     }
 }
 
@@ -126,10 +159,10 @@ impl fmt::Display for PeerName {
 
 impl fmt::Display for EndpointName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        match &self.zone {
+            Some(zone) => write!(f, "[{}%{zone}]:{}", self.host, self.port),
+            None if self.host.contains(':') => write!(f, "[{}]:{}", self.host, self.port),
+            None => write!(f, "{}:{}", self.host, self.port),
         }
     }
 }
@@ -150,12 +183,31 @@ mod tests {
 
     #[test]
     fn endpoints_are_host_and_port_and_survive_printing() {
-        for good in ["vpn.example.org:51820", "192.0.2.1:1", "[2001:db8::1]:65535", "gw_1.local.:7"] {
+        let good = ["vpn.example.org:51820", "192.0.2.1:1", "[2001:db8::1]:65535", "gw_1.local.:7"];
+        for good in good.into_iter().chain(["[fe80::1%eth0]:51820", "[fe80::1%7]:1", "[fe80::1%wlan0.5]:1"]) {
             assert_eq!(good.parse::<EndpointName>().expect(good).to_string(), good);
         }
         let bad =
             ["vpn.example.org", "2001:db8::1", "a:0", "a:70000", ":5", "[x]:5", "10.1:5", "a b:5", "-a:5"];
         for bad in bad {
+            assert!(bad.parse::<EndpointName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_names_its_link_and_no_other_address_does() {
+        let remedy = |text: &str| text.parse::<EndpointName>().expect_err(text).to_string();
+        let missing = remedy("[fe80::1]:51820");
+        assert!(missing.contains("as in \"[fe80::1%eth0]:51820\""), "{missing}");
+        let needless = remedy("[2001:db8::1%eth0]:51820");
+        assert!(needless.contains("write \"[2001:db8::1]:51820\""), "{needless}");
+        for bad in [
+            "[fe80::1%]:1",
+            "[fe80::1%a/b]:1",
+            "[fe80::1%eth0%1]:1",
+            "[fe80::1%no-such-long-name]:1",
+            "fe80::1%eth0:1",
+        ] {
             assert!(bad.parse::<EndpointName>().is_err(), "{bad}");
         }
     }

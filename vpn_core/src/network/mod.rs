@@ -23,6 +23,7 @@ mod pace;
 mod path;
 #[cfg(target_os = "linux")]
 mod path_linux;
+mod zone;
 
 pub use clocks::{Clocks, Jump};
 #[cfg(target_os = "linux")]
@@ -33,6 +34,7 @@ pub use pace::{Allowance, Pace};
 pub use path::{Difference, Path, Paths};
 #[cfg(target_os = "linux")]
 pub use path_linux::PathFinder;
+pub use zone::{endpoint_text, zone_index};
 
 /// What the system told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

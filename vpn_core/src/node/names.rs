@@ -6,12 +6,13 @@ use crate::{
     config::{Config, EndpointName, Role, Routes},
     control::InterfaceStatus,
     dns::{Lookup, NameServers, ResolvConf, Surroundings, Upstreams, watch_file},
+    network::zone_index,
 };
 use ipnet::IpNet;
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     time::{Duration, Instant},
 };
 
@@ -158,7 +159,7 @@ impl Names {
         captured: &Captured,
     ) -> Result<Vec<SocketAddr>, String> {
         if let Ok(address) = name.host.parse::<IpAddr>() {
-            return Ok(vec![(address, name.port).into()]);
+            return address_of(address, name).map(|address| vec![address]);
         }
         let source = self.in_force.borrow().as_ref().map(NameServers::upstreams);
         let tunnel_has_dns = source.is_some();
@@ -190,6 +191,17 @@ impl Names {
             status.dns = set.servers().iter().map(ToString::to_string).collect();
             status.dns_backend = Some(set.backend_names());
         }
+    }
+}
+
+/// An endpoint that is an address already; a zone is looked up each time, because interfaces come and go.
+fn address_of(address: IpAddr, name: &EndpointName) -> Result<SocketAddr, String> {
+    match (address, &name.zone) {
+        (IpAddr::V6(address), Some(zone)) => {
+            let index = zone_index(zone).ok_or_else(|| format!("there is no interface {zone}"))?;
+            Ok(SocketAddrV6::new(address, name.port, 0, index).into())
+        }
+        (address, _) => Ok((address, name.port).into()),
     }
 }
 

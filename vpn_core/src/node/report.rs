@@ -7,6 +7,7 @@ use crate::{
     device,
     engine::OffloadSet,
     handshake::{PeerKey, Protocol},
+    network::endpoint_text,
     tunnel::{PeerState, Unanswered},
 };
 use std::{
@@ -78,10 +79,7 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
         name: peer.name.to_string(),
         public_key: peer.public_key.to_string(),
         state,
-        endpoint: live
-            .and_then(|live| live.endpoint)
-            .map(|endpoint| endpoint.to_string())
-            .or_else(configured),
+        endpoint: live.and_then(|live| live.endpoint).map(endpoint_text).or_else(configured),
         handshake: peer.handshake().to_owned(),
         post_quantum: peer.public_key.protocol() == Protocol::Hybrid,
         psk: peer.preshared_key.is_some(),
@@ -108,7 +106,7 @@ pub(super) fn log_unanswered(
         return;
     }
     let (peer, theirs, protocol) = (&peer.name, peer.public_key.short(), peer.public_key.protocol());
-    let endpoint = endpoint.map_or_else(|| "(unknown)".to_owned(), |endpoint| endpoint.to_string());
+    let endpoint = endpoint.map_or_else(|| "(unknown)".to_owned(), endpoint_text);
     let own = own.map_or_else(|| "(none)".to_owned(), |key| key.to_string());
     if protocol == Protocol::Wireguard {
         tracing::warn!(

@@ -18,6 +18,7 @@ use crate::{
     device::{Device, DeviceSettings, Forwarding},
     engine::{Engine, Notice, NoticeSink, Queue},
     handshake::{PeerKey, hybrid::LocalNode},
+    network::endpoint_text,
     routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
     symmetric::NULL_CIPHER,
@@ -180,7 +181,7 @@ impl<'a> Running<'a> {
         match event {
             Event::SessionEstablished { peer, role } => {
                 let Some((status, name)) = self.identify(peer) else { return };
-                let endpoint = status.endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default();
+                let endpoint = status.endpoint.map(endpoint_text).unwrap_or_default();
                 if status.handshakes == 1 {
                     tracing::info!(peer = name, endpoint, ?role, suite = status.suite.name(), "connected");
                 } else {

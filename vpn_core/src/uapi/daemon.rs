@@ -11,6 +11,7 @@ use crate::{
     handshake::PeerKey,
     journal::InterfaceName,
     local_tun::{Tun, TunConfig, TunError},
+    network::endpoint_text,
     routes::{Link, RouteError, shape_interface, watch_link},
     tunnel::{Event, MtuPolicy, PeerSettings},
     udp::{UdpConfig, UdpError, UdpSocket},
@@ -347,7 +348,7 @@ impl Configurable for Daemon {
             PeerState {
                 public_key: *key,
                 preshared_key: wanted.preshared_key.duplicate(),
-                endpoint: status.and_then(|status| status.endpoint),
+                endpoint: status.and_then(|status| status.endpoint).map(endpoint_text),
                 last_handshake: status.and_then(|status| handshakes.of(status)),
                 tx_bytes: status.map_or(0, |status| status.tx_bytes),
                 rx_bytes: status.map_or(0, |status| status.rx_bytes),

@@ -4,7 +4,7 @@ use super::UapiError;
 use crate::{asymmetric::X25519PublicKey, base::SecretBytes};
 use core::fmt::{self, Write as _};
 use ipnet::IpNet;
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Room for a device or a peer without its allowed IPs, in bytes; the lines of a peer have at most 480.
@@ -32,8 +32,8 @@ pub struct PeerState {
     pub public_key: X25519PublicKey,
     /// All zeros for none.
     pub preshared_key: SecretBytes<32>,
-    /// Where it was last heard, or is said to be.
-    pub endpoint: Option<SocketAddr>,
+    /// Where it was last heard, or is said to be; a zone by its interface's name.
+    pub endpoint: Option<String>,
     /// When its last handshake was completed, since 1970.
     pub last_handshake: Option<Duration>,
     /// Bytes sent to it.
@@ -82,7 +82,7 @@ fn write_peer(out: &mut String, peer: &PeerState) -> fmt::Result {
     write_key(out, "public_key", &peer.public_key.0)?;
     write_key(out, "preshared_key", peer.preshared_key.expose())?;
     writeln!(out, "protocol_version=1")?;
-    if let Some(endpoint) = peer.endpoint {
+    if let Some(endpoint) = &peer.endpoint {
         writeln!(out, "endpoint={endpoint}")?;
     }
     let handshake = peer.last_handshake.unwrap_or_default(); // `wg` takes 0 for never.
@@ -109,7 +109,7 @@ mod tests {
         let peer = PeerState {
             public_key: X25519PublicKey([0xb0; 32]),
             preshared_key: SecretBytes::new([0x0c; 32]),
-            endpoint: Some("[2001:db8::1]:51820".parse().unwrap()),
+            endpoint: Some("[2001:db8::1]:51820".to_owned()),
             last_handshake: Some(Duration::new(1_700_000_000, 5)),
             tx_bytes: 1,
             rx_bytes: 2,
@@ -143,7 +143,7 @@ mod tests {
         let longest = PeerState {
             public_key: X25519PublicKey([0; 32]),
             preshared_key: SecretBytes::ZERO,
-            endpoint: Some("[2001:db8:1111:2222:3333:4444:5555:6666%4294967295]:65535".parse().unwrap()),
+            endpoint: Some("[fe80:1111:2222:3333:4444:5555:6666:7777%fifteen-letters]:65535".to_owned()),
             last_handshake: Some(Duration::MAX),
             tx_bytes: u64::MAX,
             rx_bytes: u64::MAX,

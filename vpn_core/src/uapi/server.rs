@@ -1,12 +1,9 @@
 //! The socket that `wg` talks to.
 
 use super::{DeviceState, MAX_LINE, MAX_REQUEST, Request, SetRequest, UapiError, answer, parse_request};
-use crate::control::bind_private;
+use crate::{control::bind_private, network::zone_index};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use nix::{
-    net::if_::if_nametoindex,
-    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
-};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
@@ -253,12 +250,8 @@ fn append(request: &mut Zeroizing<Vec<u8>>, line: &[u8]) {
 }
 
 fn perform(request: &[u8], device: &impl Configurable) -> Result<Option<DeviceState>, UapiError> {
-    match parse_request(request, &interface_index)? {
+    match parse_request(request, &zone_index)? {
         Request::Get => Ok(Some(device.state())),
         Request::Set(request) => device.change(request).map(|()| None),
     }
-}
-
-fn interface_index(name: &str) -> Option<u32> {
-    if_nametoindex(name).ok()
 }
