@@ -16,7 +16,7 @@ use vpn_core::{
     },
     session::{REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT},
     symmetric::{hash, keyed_hash},
-    tunnel::{MAX_STAGED_PACKETS, MtuPolicy, PeerSettings, PeerState, Transmit},
+    tunnel::{MAX_STAGED_PACKETS, MtuPolicy, PeerSettings, PeerState, StagedPacket, Transmit},
     wire::hybrid::{Features, Message, ParametersBytes, SuiteSet},
 };
 use zerocopy::IntoBytes as _;
@@ -53,6 +53,7 @@ fn device_with(number: u8, forwarding: Forwarding, features: Features, now: Inst
         mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
+        networks: Vec::new(),
         forwarding,
     };
     Device::new(settings, Box::new(ChaCha20Rng::from_seed([number; 32])), now)
@@ -111,13 +112,14 @@ impl Pair {
 
     fn client_sends_to(&mut self, destination: [u8; 4]) {
         let id = self.client.peer_status(self.now)[0].id;
-        self.client.handle_outbound(id, &packet([10, 0, 0, 1], destination), self.now);
+        let packet = StagedPacket::local(packet([10, 0, 0, 1], destination));
+        self.client.handle_outbound(id, packet, self.now);
     }
 
     /// What the server hands to its system of a payload that the client seals.
     fn opened_of(&mut self, payload: &[u8], from: &str) -> Vec<Vec<u8>> {
         let id = self.client.peer_status(self.now)[0].id;
-        self.client.handle_outbound(id, payload, self.now);
+        self.client.handle_outbound(id, StagedPacket::local(payload.to_vec()), self.now);
         let mut sealed = drain(&mut self.client).pop().expect("a packet").datagram;
         let inbound = open(&self.server, &mut sealed, from, self.now);
         assert_eq!(inbound.forwarded().count(), 0);

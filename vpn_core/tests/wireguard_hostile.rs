@@ -17,7 +17,7 @@ use vpn_core::{
     },
     session::REKEY_AFTER_TIME,
     symmetric::{blake2s, blake2s_mac},
-    tunnel::{MtuPolicy, PeerSettings, PeerState, Transmit},
+    tunnel::{MtuPolicy, PeerSettings, PeerState, StagedPacket, Transmit},
     wire::{
         hybrid::{ParametersBytes, SuiteSet},
         transport::OVERHEAD,
@@ -59,6 +59,7 @@ fn settings(number: u8, wireguard: bool, hybrid: bool) -> DeviceSettings {
         mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
+        networks: Vec::new(),
         forwarding: Forwarding::Off,
     }
 }
@@ -137,7 +138,7 @@ impl Pair {
 
     fn client_sends(&mut self) {
         let id = self.client.peer_status(self.now)[0].id;
-        self.client.handle_outbound(id, &packet(1, 2), self.now);
+        self.client.handle_outbound(id, StagedPacket::local(packet(1, 2).to_vec()), self.now);
     }
 
     /// Carries datagrams until nobody has more to say; answers what the server's system received.
@@ -357,7 +358,7 @@ fn a_session_carries_ip_packets_only() {
     let explicit = [&[4], &packet(1, 2)[..]].concat();
     for payload in [vec![1; 40], vec![6; 40], vec![64; 40], vec![0x75; 40], vec![128; 40], explicit] {
         let id = pair.client.peer_status(pair.now)[0].id;
-        pair.client.handle_outbound(id, &payload, pair.now);
+        pair.client.handle_outbound(id, StagedPacket::local(payload), pair.now);
         assert_eq!(pair.run(), 0);
     }
     assert_eq!(pair.drops(DropReason::BadPayload), 6);

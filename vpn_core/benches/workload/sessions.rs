@@ -158,6 +158,7 @@ fn device(number: u8, suite: Suite, now: Instant) -> Device {
         mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([[10, 0, 0, number].into()]),
+        networks: Vec::new(),
         forwarding: Forwarding::Off,
     };
     Device::new(settings, Box::new(ChaCha20Rng::from_seed([number; 32])), now)

@@ -15,8 +15,8 @@ use crate::{
     routing::AllowedIps,
     session::REKEY_AFTER_TIME,
     tunnel::{
-        Context, Event, IndexUse, MtuPolicy, PeerPlane, PeerSettings, SessionTable, StagingBudget, Transmit,
-        Tunnel,
+        Context, Event, IndexUse, MtuPolicy, PeerPlane, PeerSettings, SessionTable, StagedPacket,
+        StagingBudget, Transmit, Tunnel, Undelivered,
     },
     wire::{HandshakeMessage, hybrid, transport::TransportHeader, wireguard},
 };
@@ -49,6 +49,8 @@ pub struct DeviceSettings {
     pub rekey_after: Duration,
     /// The addresses of this node's own tunnel interface.
     pub local: HashSet<IpAddr>,
+    /// The networks of these addresses; [`Routes::networks`].
+    pub networks: Vec<IpNet>,
     /// What to do with packets between peers.
     pub forwarding: Forwarding,
 }
@@ -64,6 +66,7 @@ pub struct Device {
     rekey_after: Duration,
     pub(super) mtu_policy: MtuPolicy,
     local: HashSet<IpAddr>,
+    networks: Vec<IpNet>,
     forwarding: Forwarding,
     pub(super) rng: Box<dyn CryptoRng + Send>,
     epoch: Epoch,
@@ -81,6 +84,7 @@ pub struct Device {
     pub(super) outbox: VecDeque<Transmit>,
     events: VecDeque<Event>,
     pub(super) ready: VecDeque<EarlyPacket>,
+    undelivered: Undelivered,
 }
 
 pub(super) struct Peer {
@@ -106,6 +110,7 @@ macro_rules! context {
             drops: &$device.drops,
             outbox: &mut $device.outbox,
             events: &mut $device.events,
+            undelivered: &mut $device.undelivered,
         }
     };
 }
@@ -126,6 +131,7 @@ impl Device {
         let routes = Routes {
             allowed_ips: AllowedIps::builder().build(),
             local: settings.local.clone(),
+            networks: settings.networks.clone(),
             forwarding: settings.forwarding,
         };
         Self {
@@ -146,6 +152,7 @@ impl Device {
             rekey_after: settings.rekey_after.min(REKEY_AFTER_TIME),
             mtu_policy: settings.mtu_policy,
             local: settings.local,
+            networks: settings.networks,
             forwarding: settings.forwarding,
             rng,
             epoch: Epoch::starting_at(now),
@@ -160,6 +167,7 @@ impl Device {
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             ready: VecDeque::new(),
+            undelivered: Undelivered::default(),
         }
     }
 
@@ -284,6 +292,7 @@ impl Device {
         self.plane.set_routes(Routes {
             allowed_ips: builder.build(),
             local: self.local.clone(),
+            networks: self.networks.clone(),
             forwarding: self.forwarding,
         });
     }
@@ -361,7 +370,7 @@ impl Device {
     }
 
     /// A packet to a peer that the packet path could not send for want of a keypair.
-    pub fn handle_outbound(&mut self, peer: PeerId, packet: &[u8], now: Instant) {
+    pub fn handle_outbound(&mut self, peer: PeerId, packet: StagedPacket, now: Instant) {
         self.with_tunnel(peer, now, |tunnel, cx| tunnel.handle_outbound(packet, cx));
     }
 
@@ -434,6 +443,11 @@ impl Device {
     /// [`DataPlane::open`] as if it had just been received.
     pub fn poll_early(&mut self) -> Option<EarlyPacket> {
         self.ready.pop_front()
+    }
+
+    /// The next packet that was given up, because its peer does not answer: its sender is to be told (ICMP).
+    pub fn poll_undelivered(&mut self) -> Option<StagedPacket> {
+        self.undelivered.pop()
     }
 
     /// The next datagram to send.

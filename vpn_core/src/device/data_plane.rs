@@ -11,6 +11,7 @@ use crate::{
     wire::{
         HandshakeMessage,
         hybrid::Features,
+        icmp::IcmpError,
         ip::{IpHeader, decrement_hop_limit},
         path::PathMessage,
         payload::{Checksum, InnerPacket, check_left_out, take_mark},
@@ -19,6 +20,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use ipnet::IpNet;
 use std::{collections::HashSet, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 /// What a node does with a packet of one peer that is addressed to another.
@@ -39,8 +41,38 @@ pub struct Routes {
     pub allowed_ips: AllowedIps<Arc<PeerPlane>>,
     /// The addresses of this node's own tunnel interface.
     pub local: HashSet<IpAddr>,
+    /// The networks of these addresses: in the tunnel, whoever has one of their addresses.
+    pub networks: Vec<IpNet>,
     /// What to do with packets between peers.
     pub forwarding: Forwarding,
+}
+
+impl Routes {
+    /// Whether `ip` is the first or last address of a network of the tunnel interface: means all in it (RFC 1812, 5.3.5).
+    pub fn is_broadcast(&self, ip: IpAddr) -> bool {
+        self.networks.iter().any(|network| match (network, ip) {
+            (IpNet::V4(network), IpAddr::V4(ip)) => {
+                network.prefix_len() < 31 && (network.broadcast() == ip || network.network() == ip)
+            }
+            (IpNet::V6(_), _) | (_, IpAddr::V6(_)) => false,
+        })
+    }
+
+    /// Whether `ip` is to be a peer's: no way leads there but through the tunnel.
+    fn is_inside(&self, ip: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&ip)) && !self.is_broadcast(ip)
+    }
+
+    /// Who has sent a packet that was accepted from a peer: its source address belongs to one (protocol.md 9.2).
+    pub fn sender(&self, packet: &[u8]) -> Option<&Arc<PeerPlane>> {
+        self.allowed_ips.lookup(IpHeader::parse(packet)?.source)
+    }
+
+    /// The same, if it is to be told that nobody takes the packet: one for all in a network is not answered.
+    pub fn told_sender(&self, packet: &[u8]) -> Option<&Arc<PeerPlane>> {
+        let header = IpHeader::parse(packet).filter(|header| !self.is_broadcast(header.destination))?;
+        self.allowed_ips.lookup(header.source)
+    }
 }
 
 /// The packet path of one device.
@@ -63,13 +95,13 @@ struct Forwarded {
     packets: Range<usize>,
 }
 
-/// A packet from one peer that is too long for the path to another and must not be cut: its sender is to be told.
+/// A packet from one peer to another, or to nobody, that goes no further: its sender is to be told.
 #[derive(Clone, Debug)]
-pub struct TooBig {
+pub struct Refused {
     /// Where it lies in the arena.
     pub packet: InnerPacket,
-    /// How long it may be, in bytes.
-    pub mtu: u16,
+    /// Why.
+    pub error: IcmpError,
     /// Whom it came from.
     pub from: Arc<PeerPlane>,
 }
@@ -98,8 +130,8 @@ pub struct Inbound {
     pub control: Vec<ForControl>,
     /// Peers that want control's attention.
     pub attention: Vec<PeerId>,
-    /// Packets for other peers that are not sent on, because the path there does not take them.
-    pub too_big: Vec<TooBig>,
+    /// Packets that are not sent on: the path to their peer does not take them, or they are nobody's.
+    pub refused: Vec<Refused>,
     /// Probes of paths and answers to them, and whose they are: for control.
     pub path_messages: Vec<(PeerId, PathMessage)>,
     /// Scratch: the datagrams of one run, before and after they are opened.
@@ -124,6 +156,12 @@ impl Inbound {
         }
     }
 
+    fn refuse(&mut self, arena: &mut [u8], packet: InnerPacket, error: IcmpError, from: &Arc<PeerPlane>) {
+        let InnerPacket { range, checksum } = packet;
+        checksum.complete(&mut arena[range.clone()]); // Its sender is shown what it sent.
+        self.refused.push(Refused { packet: InnerPacket::as_is(range), error, from: Arc::clone(from) });
+    }
+
     /// Forgets the batch, keeps the memory.
     pub fn clear(&mut self) {
         self.local.clear();
@@ -131,7 +169,7 @@ impl Inbound {
         self.forwarded.clear();
         self.control.clear();
         self.attention.clear();
-        self.too_big.clear();
+        self.refused.clear();
         self.path_messages.clear();
     }
 }
@@ -310,7 +348,15 @@ impl DataPlane {
 struct Checked {
     source: IpAddr,
     destination: IpAddr,
-    next_hop: Option<Arc<PeerPlane>>,
+    next_hop: NextHop,
+}
+
+/// Where the packets of a flow go.
+enum NextHop {
+    Local,
+    Peer(Arc<PeerPlane>),
+    /// The address would be a peer's, and no peer has it.
+    Nobody,
 }
 
 /// Checks one decrypted payload and puts it where it belongs.
@@ -333,21 +379,24 @@ fn deliver(
     if !same_flow {
         *checked = Some(check(routes, peer, &header)?);
     }
-    match checked.as_ref().and_then(|checked| checked.next_hop.as_ref()) {
+    match checked.as_ref().map_or(&NextHop::Local, |checked| &checked.next_hop) {
         // The local system answers for a hop limit that ends here.
-        Some(next_hop) if header.hop_limit > 1 => {
+        NextHop::Peer(_) | NextHop::Nobody if header.hop_limit <= 1 => inbound.local.push(packet),
+        NextHop::Peer(next_hop) => {
             if header.total_len > next_hop.mtu()
                 && let Some(mtu) = next_hop.refuses(&arena[packet.range.clone()], header.total_len)
             {
-                packet.checksum.complete(&mut arena[packet.range.clone()]); // Its sender is shown what it sent.
-                packet.checksum = Checksum::AsIs;
-                inbound.too_big.push(TooBig { packet, mtu, from: Arc::clone(peer) });
+                inbound.refuse(arena, packet, IcmpError::TooBig { mtu }, peer);
                 return Err(DropReason::TooBig);
             }
             decrement_hop_limit(&mut arena[packet.range.clone()]);
             inbound.forward(packet, next_hop);
         }
-        Some(_) | None => inbound.local.push(packet),
+        NextHop::Nobody => {
+            inbound.refuse(arena, packet, IcmpError::Unreachable, peer);
+            return Err(DropReason::NoRoute);
+        }
+        NextHop::Local => inbound.local.push(packet),
     }
     Ok(())
 }
@@ -362,15 +411,21 @@ fn check(routes: &Routes, peer: &Arc<PeerPlane>, header: &IpHeader) -> Result<Ch
         || routes.local.contains(&header.destination)
         || is_of_one_link(header.source)
         || is_of_one_link(header.destination);
-    let between_peers = if stays_here {
-        None
+    let next_hop = if stays_here {
+        NextHop::Local
     } else {
-        routes.allowed_ips.lookup(header.destination).filter(|target| target.id() != peer.id())
+        match routes.allowed_ips.lookup(header.destination) {
+            Some(target) if target.id() == peer.id() => NextHop::Local,
+            Some(target) => NextHop::Peer(Arc::clone(target)),
+            None if routes.is_inside(header.destination) => NextHop::Nobody,
+            None => NextHop::Local,
+        }
     };
-    if between_peers.is_some() && routes.forwarding == Forwarding::Denied {
+    // An answer for nobody's address and silence for a peer's would tell which addresses are in use.
+    if routes.forwarding == Forwarding::Denied && !matches!(next_hop, NextHop::Local) {
         return Err(DropReason::ForwardingDenied);
     }
-    Ok(Checked { source: header.source, destination: header.destination, next_hop: between_peers.cloned() })
+    Ok(Checked { source: header.source, destination: header.destination, next_hop })
 }
 
 /// Whether the address means something on one link or host only, so that no router may pass it on; a peer with a default

@@ -8,14 +8,14 @@ mod data_plane;
 mod gate;
 mod half_open;
 mod hybrid;
+mod icmp_answers;
 mod path;
 mod status;
-mod too_big;
 mod wireguard;
 
 pub use control::{Device, DeviceSettings};
-pub use data_plane::{DataPlane, ForControl, Forwarding, Inbound, Routes, TooBig};
+pub use data_plane::{DataPlane, ForControl, Forwarding, Inbound, Refused, Routes};
 pub use gate::Standing;
 pub use half_open::{EarlyPacket, MAX_HALF_OPEN};
+pub use icmp_answers::IcmpAnswers;
 pub use status::PeerStatus;
-pub use too_big::TooBigAnswers;

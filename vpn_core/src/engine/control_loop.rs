@@ -3,10 +3,13 @@
 use super::{Notice, NoticeSink, Shared, downlink::Delivery, mailbox::Mailbox};
 use crate::{
     base::{DropReason, Endpoint, since_unix_epoch},
-    device::Device,
-    tunnel::{Event, Transmit},
+    device::{Device, IcmpAnswers},
+    tunnel::{Event, StagedPacket, Transmit},
     udp::UdpSocket,
-    wire::icmp::{MAX_ANSWER, datagram_too_big},
+    wire::{
+        icmp::{IcmpError, MAX_ANSWER, datagram_too_big},
+        ip::IpHeader,
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -17,6 +20,7 @@ use std::{
 /// Serves `device` until `mailbox` says stop. Its own datagrams go through the queue in `outward`, looked up in each
 /// round: its socket may be replaced.
 pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Shared>, notices: &NoticeSink) {
+    let mut answers = IcmpAnswers::default();
     // What was started before there was a socket: a client's first init.
     emit(&mut device, &outward.load_full(), notices);
     loop {
@@ -38,7 +42,7 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
             }
         }
         for (peer, packet) in mail.staged {
-            device.handle_outbound(peer, &packet, now);
+            device.handle_outbound(peer, packet, now);
         }
         device.note_backlog(mail.inits_waiting, now);
         for (datagram, from) in mail.proven.into_iter().chain(mail.inits) {
@@ -48,8 +52,25 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
             device.handle_timeout(now);
         }
         let shared = outward.load_full();
+        tell_senders(&mut device, &mut answers, &shared, now);
         emit(&mut device, &shared, notices);
         deliver_early(&mut device, &shared, now);
+    }
+}
+
+/// Tells the senders of packets that were given up, because their peer does not answer.
+fn tell_senders(device: &mut Device, answers: &mut IcmpAnswers, shared: &Shared, now: Instant) {
+    while let Some(StagedPacket { bytes, from }) = device.poll_undelivered() {
+        let destination = IpHeader::parse(&bytes).map(|header| header.destination);
+        if destination.is_none_or(|destination| shared.plane.routes().is_broadcast(destination)) {
+            continue;
+        }
+        let Some(answer) = answers.to(&bytes, IcmpError::Unreachable, now) else { continue };
+        if let Some(peer) = from {
+            device.handle_outbound(peer, StagedPacket::local(answer.to_vec()), now);
+        } else if let Err(error) = shared.tun.write(answer) {
+            tracing::debug!(%error, "the local system does not take an ICMP message");
+        }
     }
 }
 

@@ -2,16 +2,17 @@
 
 use super::{
     Shared,
-    outlet::{Outlet, Packets},
+    outlet::{Outcome, Outlet, Packets},
 };
 use crate::{
-    base::{DropReason, Endpoint},
-    device::{Inbound, TooBigAnswers},
+    base::{DropReason, Endpoint, PeerId},
+    device::{IcmpAnswers, Inbound, Refused, Routes},
     local_tun::TunWriter,
+    tunnel::PeerPlane,
     udp::RecvBatch,
-    wire::{hybrid::Features, payload::InnerPacket},
+    wire::{hybrid::Features, icmp::IcmpError, payload::InnerPacket},
 };
-use std::{io, ops::Range, time::Instant};
+use std::{io, ops::Range, sync::Arc, time::Instant};
 
 /// Size of the receive arena: four full runs, small enough for the cache.
 const ARENA_SIZE: usize = 256 << 10;
@@ -49,8 +50,16 @@ pub(super) struct Delivery<'a> {
     shared: &'a Shared,
     inbound: Inbound,
     writer: TunWriter,
+    onward: Onward<'a>,
+}
+
+/// The way on to other peers, and back to those whose packets go no further.
+#[derive(Debug)]
+struct Onward<'a> {
     outlet: Outlet<'a>,
-    answers: TooBigAnswers,
+    answers: IcmpAnswers,
+    /// Room for the last packet that was refused.
+    refused: Vec<u8>,
 }
 
 impl<'a> Delivery<'a> {
@@ -59,8 +68,11 @@ impl<'a> Delivery<'a> {
             shared,
             inbound: Inbound::default(),
             writer: TunWriter::new(),
-            outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
-            answers: TooBigAnswers::default(),
+            onward: Onward {
+                outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
+                answers: IcmpAnswers::default(),
+                refused: Vec::new(),
+            },
         }
     }
 
@@ -81,23 +93,14 @@ impl<'a> Delivery<'a> {
         let drops = self.shared.plane.drops();
         let written = self.writer.write_packets(&self.shared.tun, arena, &self.inbound.local);
         drops.count_many(DropReason::Refused, written.dropped as u64);
+        let routes = self.shared.plane.routes();
         for (peer, packets) in self.inbound.forwarded() {
-            self.outlet.send(peer, &Opened { arena, packets }, now);
+            self.onward.send(peer, &Opened { arena, packets, routes: &routes }, now);
         }
-        for refused in &self.inbound.too_big {
-            if let Some(answer) = self.answers.to(&arena[refused.packet.range.clone()], refused.mtu, now) {
-                let packets = [InnerPacket::as_is(0..answer.len())];
-                self.outlet.send(&refused.from, &Opened { arena: answer, packets: &packets }, now);
-            }
+        for Refused { packet, error, from } in &self.inbound.refused {
+            self.onward.tell(from, &arena[packet.range.clone()], *error, &routes, now);
         }
-        self.outlet.flush(now);
-        // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router. Perhaps it was only the
-        // first peer's packets that the kernel would not take.
-        if self.outlet.is_blocked() {
-            self.outlet.give_up_first();
-            self.outlet.flush(now);
-            self.outlet.give_up();
-        }
+        self.onward.flush(now);
         self.leave_for_control(arena);
         self.inbound.clear();
     }
@@ -122,10 +125,56 @@ impl<'a> Delivery<'a> {
     }
 }
 
+impl Onward<'_> {
+    /// Sends packets on to another peer. If nobody knows where that one is, their senders are told.
+    fn send(&mut self, peer: &Arc<PeerPlane>, opened: &Opened<'_>, now: Instant) {
+        if self.outlet.send(peer, opened, now) == Outcome::Taken {
+            return;
+        }
+        let mut packet = core::mem::take(&mut self.refused);
+        for index in 0..opened.count() {
+            packet.resize(opened.len(index), 0);
+            opened.write(index, &mut packet, Features::NONE);
+            if let Some(from) = opened.routes.told_sender(&packet) {
+                self.tell(from, &packet, IcmpError::Unreachable, opened.routes, now);
+            }
+        }
+        self.refused = packet;
+    }
+
+    /// Tells the peer `from` that its packet goes no further.
+    fn tell(
+        &mut self,
+        from: &Arc<PeerPlane>,
+        packet: &[u8],
+        error: IcmpError,
+        routes: &Routes,
+        now: Instant,
+    ) {
+        let Self { outlet, answers, .. } = self;
+        let Some(answer) = answers.to(packet, error, now) else { return };
+        let packets = [InnerPacket::as_is(0..answer.len())];
+        // A peer that has gone meanwhile is not told.
+        let _outcome = outlet.send(from, &Opened { arena: answer, packets: &packets, routes }, now);
+    }
+
+    fn flush(&mut self, now: Instant) {
+        self.outlet.flush(now);
+        // Nobody waits for a packet that is passed on: what finds no room is lost, as in any router. Perhaps it was only the
+        // first peer's packets that the kernel would not take.
+        if self.outlet.is_blocked() {
+            self.outlet.give_up_first();
+            self.outlet.flush(now);
+            self.outlet.give_up();
+        }
+    }
+}
+
 /// Packets that came from a peer, for another one.
 struct Opened<'a> {
     arena: &'a [u8],
     packets: &'a [InnerPacket],
+    routes: &'a Routes,
 }
 
 impl Packets for Opened<'_> {
@@ -141,5 +190,10 @@ impl Packets for Opened<'_> {
         let InnerPacket { range, checksum } = &self.packets[index];
         out.copy_from_slice(&self.arena[range.clone()]);
         checksum.pass_on(out, accepted);
+    }
+
+    fn from(&self, index: usize) -> Option<PeerId> {
+        let sender = self.routes.sender(&self.arena[self.packets[index].range.clone()]);
+        sender.map(|peer| peer.id())
     }
 }

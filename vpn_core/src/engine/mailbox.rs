@@ -4,6 +4,7 @@
 use crate::{
     base::{Endpoint, PeerId},
     device::{Device, Standing},
+    tunnel::StagedPacket,
     wire::path::PathMessage,
 };
 use std::{
@@ -38,7 +39,7 @@ pub(super) struct Mail {
     pub(super) commands: Vec<Command>,
     /// Bounded by the number of peers.
     pub(super) attention: BTreeSet<PeerId>,
-    pub(super) staged: VecDeque<(PeerId, Vec<u8>)>,
+    pub(super) staged: VecDeque<(PeerId, StagedPacket)>,
     /// Probes of paths, and answers. Bounded for each peer.
     pub(super) path_messages: BTreeMap<PeerId, Vec<PathMessage>>,
     /// Handshake messages whose sender has shown that it receives at its address: responses, finishes, cookie replies,
@@ -154,7 +155,7 @@ impl Letters<'_> {
     }
 
     /// Leaves a packet to be staged, where [`Letters::has_room_to_stage`].
-    pub(super) fn stage(&mut self, peer: PeerId, packet: Vec<u8>) {
+    pub(super) fn stage(&mut self, peer: PeerId, packet: StagedPacket) {
         self.mail.staged.push_back((peer, packet));
     }
 

@@ -2,10 +2,10 @@
 
 use super::mailbox::Mailbox;
 use crate::{
-    base::{DropReason, Endpoint},
+    base::{DropReason, Endpoint, PeerId},
     device::DataPlane,
     session::{CounterRange, Keypair, Unsealed},
-    tunnel::{NotReady, PeerPlane},
+    tunnel::{NotReady, PeerPlane, StagedPacket},
     udp::{SendBatch, UdpSocket},
     wire::{
         hybrid::Features,
@@ -52,6 +52,17 @@ pub(super) trait Packets {
     fn len(&self, index: usize) -> usize;
     /// Writes packet `index` into `out`, which is as long as it, as the payload for a receiver that accepts `accepted`.
     fn write(&self, index: usize, out: &mut [u8], accepted: Features);
+    /// Which peer packet `index` came from; `None` for the local system. Asked only when it cannot be sent at once.
+    fn from(&self, index: usize) -> Option<PeerId>;
+}
+
+/// Where [`Packets`] have gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// To the network or, for want of a session, to control.
+    Taken,
+    /// Nowhere: nobody knows where the peer is. Their senders are to be told.
+    NoEndpoint,
 }
 
 impl<'a> Outlet<'a> {
@@ -68,14 +79,16 @@ impl<'a> Outlet<'a> {
 
     /// Seals `packets` for `peer`; they leave with [`Outlet::flush`] or when the arena is full. Without a keypair they
     /// go to control, which stages them.
-    pub(super) fn send(&mut self, peer: &Arc<PeerPlane>, packets: &impl Packets, now: Instant) {
+    pub(super) fn send(&mut self, peer: &Arc<PeerPlane>, packets: &impl Packets, now: Instant) -> Outcome {
         match self.reserve(peer, packets.count(), now) {
             Ok(counters) => self.seal(packets, counters, now),
             Err(NotReady::NoKeypair) => self.stage(peer, packets),
             Err(NotReady::NoEndpoint) => {
                 self.plane.drops().count_many(DropReason::NoEndpoint, packets.count() as u64);
+                return Outcome::NoEndpoint;
             }
         }
+        Outcome::Taken
     }
 
     /// Sends what waits, as far as the socket has room for it, and updates the last peer's marks. Called at the end of
@@ -154,10 +167,10 @@ impl<'a> Outlet<'a> {
                     letters.refuse(packets.count() - index);
                     break;
                 }
-                let mut packet = vec![0; packets.len(index)];
+                let mut bytes = vec![0; packets.len(index)];
                 // Whether the session to come accepts more is not known.
-                packets.write(index, &mut packet, Features::NONE);
-                letters.stage(peer.id(), packet);
+                packets.write(index, &mut bytes, Features::NONE);
+                letters.stage(peer.id(), StagedPacket { bytes, from: packets.from(index) });
             }
         });
         self.plane.drops().count_many(DropReason::Staging, refused);

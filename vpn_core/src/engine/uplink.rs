@@ -2,14 +2,14 @@
 
 use super::{
     Shared,
-    outlet::{Outlet, Packets},
+    outlet::{Outcome, Outlet, Packets},
 };
 use crate::{
-    base::DropReason,
-    device::TooBigAnswers,
-    local_tun::{MAX_FRAME_SIZE, SuperPacket},
+    base::{DropReason, PeerId},
+    device::IcmpAnswers,
+    local_tun::{MAX_FRAME_SIZE, SuperPacket, TunQueue},
     tunnel::PeerPlane,
-    wire::hybrid::Features,
+    wire::{hybrid::Features, icmp::IcmpError},
 };
 use std::{
     io,
@@ -30,9 +30,7 @@ pub(super) struct Uplink<'a> {
     shared: &'a Shared,
     frame: Box<[u8]>,
     outlet: Outlet<'a>,
-    answers: TooBigAnswers,
-    /// The last packet that was refused.
-    refused: Vec<u8>,
+    refusals: Refusals,
     /// Since when nothing has left of what waits in `outlet` for room in the socket. Meanwhile nothing is read: the local system's own
     /// queue fills, and its senders slow down.
     blocked_since: Option<Instant>,
@@ -44,8 +42,7 @@ impl<'a> Uplink<'a> {
             shared,
             frame: vec![0; MAX_FRAME_SIZE].into_boxed_slice(),
             outlet: Outlet::new(&shared.plane, &shared.mailbox, &shared.udp),
-            answers: TooBigAnswers::default(),
-            refused: Vec::new(),
+            refusals: Refusals::default(),
             blocked_since: None,
         }
     }
@@ -79,7 +76,7 @@ impl<'a> Uplink<'a> {
     /// Seals what waits in the TUN queue. Everything that is there before anything is sent, as far as a batch reaches: runs
     /// grow with the load.
     fn read(&mut self, now: Instant) -> io::Result<()> {
-        let Self { shared, frame, outlet, answers, refused, .. } = self;
+        let Self { shared, frame, outlet, refusals, .. } = self;
         let routes = shared.plane.routes();
         let mut last: Option<(IpAddr, Arc<PeerPlane>)> = None;
         for _ in 0..FRAMES_PER_BATCH {
@@ -100,33 +97,41 @@ impl<'a> Uplink<'a> {
                     if packets.segment_len(0) > peer.mtu()
                         && let Some(mtu) = peer.refuses(packets.as_given(), packets.segment_len(0)) =>
                 {
-                    refuse(shared, answers, refused, &packets, mtu, now);
+                    shared.plane.drops().count_many(DropReason::TooBig, packets.segments() as u64);
+                    refusals.tell(&shared.tun, &packets, IcmpError::TooBig { mtu }, now);
+                    continue;
                 }
-                Some((_, peer)) => outlet.send(peer, &packets, now),
-                None => shared.plane.drops().count(DropReason::NoRoute),
+                Some((_, peer)) if outlet.send(peer, &packets, now) == Outcome::Taken => continue,
+                Some(_) => {} // Counted as `no_endpoint`.
+                None => shared.plane.drops().count_many(DropReason::NoRoute, packets.segments() as u64),
+            }
+            if !routes.is_broadcast(destination) {
+                refusals.tell(&shared.tun, &packets, IcmpError::Unreachable, now);
             }
         }
         Ok(())
     }
 }
 
-/// Drops packets that are longer than the `mtu` bytes that their peer is sent, and tells the local system. Each segment but
-/// the last is as long as the first, which stands for all; `first` is room for it.
-fn refuse(
-    shared: &Shared,
-    answers: &mut TooBigAnswers,
-    first: &mut Vec<u8>,
-    packets: &SuperPacket<'_>,
-    mtu: u16,
-    now: Instant,
-) {
-    shared.plane.drops().count_many(DropReason::TooBig, packets.segments() as u64);
-    first.resize(packets.segment_len(0), 0);
-    if packets.write_segment(0, first, Features::NONE).is_some()
-        && let Some(answer) = answers.to(first, mtu, now)
-        && let Err(error) = shared.tun.write(answer)
-    {
-        tracing::debug!(%error, "the local system does not take an ICMP message");
+/// Tells the local system of packets that are not sent.
+#[derive(Debug, Default)]
+struct Refusals {
+    answers: IcmpAnswers,
+    /// Room for the last packet that was refused.
+    first: Vec<u8>,
+}
+
+impl Refusals {
+    /// Answers the first segment, which stands for all: each but the last is as long, and all are for one destination.
+    fn tell(&mut self, tun: &TunQueue, packets: &SuperPacket<'_>, error: IcmpError, now: Instant) {
+        let Self { answers, first } = self;
+        first.resize(packets.segment_len(0), 0);
+        if packets.write_segment(0, first, Features::NONE).is_some()
+            && let Some(answer) = answers.to(first, error, now)
+            && let Err(error) = tun.write(answer)
+        {
+            tracing::debug!(%error, "the local system does not take an ICMP message");
+        }
     }
 }
 
@@ -142,5 +147,9 @@ impl Packets for SuperPacket<'_> {
     fn write(&self, index: usize, out: &mut [u8], accepted: Features) {
         // `out` is as long as the segment, and the index is in range: the answer is always its length.
         let _len = self.write_segment(index, out, accepted);
+    }
+
+    fn from(&self, _index: usize) -> Option<PeerId> {
+        None
     }
 }

@@ -393,6 +393,7 @@ fn start_engine(
         mtu_policy: mtu::policy(interface.mtu, role, &interface.addresses),
         rekey_after: REKEY_AFTER_TIME,
         local: interface.addresses.iter().map(IpNet::addr).collect(),
+        networks: interface.addresses.iter().map(IpNet::trunc).collect(),
         forwarding: match &config.gateway {
             None => Forwarding::Off,
             Some(gateway) if gateway.client_to_client => Forwarding::BetweenPeers,

@@ -1,6 +1,6 @@
 //! What a tunnel is given: its peer's settings, and for the length of a call what its device has.
 
-use super::{Event, MtuPolicy, SessionTable, StagingBudget};
+use super::{Event, MtuPolicy, SessionTable, StagingBudget, Undelivered};
 use crate::{
     base::{DropCounters, Endpoint},
     handshake::{PeerKey, PresharedKey, hybrid::LocalNode, wireguard::LocalKey},
@@ -72,6 +72,8 @@ pub struct Context<'a> {
     pub outbox: &'a mut VecDeque<Transmit>,
     /// Events to report.
     pub events: &'a mut VecDeque<Event>,
+    /// Packets that were given up.
+    pub undelivered: &'a mut Undelivered,
 }
 
 impl Context<'_> {

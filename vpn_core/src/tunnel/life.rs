@@ -7,7 +7,8 @@ mod schedule;
 mod wireguard;
 
 use super::{
-    Context, Event, IndexLease, IndexUse, PeerPlane, PeerSettings, PeerState, StagingBudget, Unanswered,
+    Context, Event, IndexLease, IndexUse, PeerPlane, PeerSettings, PeerState, StagedPacket, StagingBudget,
+    Unanswered,
     attempt::{Attempt, Phase},
     path_mtu::PathMtu,
     slots::{Session, Slots},
@@ -96,7 +97,7 @@ impl Tunnel {
     /// Stops: nothing waits, nothing is sealed or opened any more.
     pub fn stop(&mut self, staging: &mut StagingBudget) {
         self.disconnect();
-        self.staging.clear(staging);
+        drop(self.staging.drain(staging));
     }
 
     /// Forgets sessions and handshakes; the next packet begins anew.
@@ -186,9 +187,10 @@ impl Tunnel {
     // ---- messages ----
 
     /// A packet that the packet path could not send for want of a keypair.
-    pub fn handle_outbound(&mut self, packet: &[u8], cx: &mut Context<'_>) {
+    pub fn handle_outbound(&mut self, packet: StagedPacket, cx: &mut Context<'_>) {
         if self.plane.endpoint().is_none() {
             cx.drops.count(DropReason::NoEndpoint);
+            cx.undelivered.push(packet);
             return;
         }
         let dropped = self.staging.push(packet, cx.staging);
@@ -319,7 +321,7 @@ impl Tunnel {
             else {
                 return;
             };
-            let frame = cx.frame(&outbound.keypair, counter, &packet);
+            let frame = cx.frame(&outbound.keypair, counter, &packet.bytes);
             // What control sends itself needs no attention: the caller looks at the timers afterwards anyway.
             self.plane.note_sent(&outbound.keypair, frame.len(), cx.now);
             cx.send(outbound.endpoint, frame);

@@ -22,6 +22,6 @@ pub use life::Tunnel;
 pub use path_mtu::{DEFAULT_TUNNEL_MTU, MtuMode, MtuPolicy};
 pub use plane::{NotReady, Outbound, PeerPlane};
 pub use slots::Session;
-pub use staging::{MAX_STAGED_BYTES, MAX_STAGED_PACKETS, StagingBudget};
+pub use staging::{MAX_STAGED_BYTES, MAX_STAGED_PACKETS, StagedPacket, StagingBudget, Undelivered};
 pub use table::{IndexLease, IndexUse, SessionTable};
 pub use timers::{DEAD_PEER_TIME, MAX_BACKOFF, REKEY_ATTEMPT_TIME};

@@ -190,6 +190,7 @@ impl Daemon {
             mtu_policy: MtuPolicy::UNLIMITED,
             rekey_after: options.rekey_after,
             local: HashSet::new(),
+            networks: Vec::new(), // Others give the interface its addresses.
             // From peer to peer through the local system, whose rules and counters apply, as with the kernel's WireGuard.
             forwarding: Forwarding::Off,
         };

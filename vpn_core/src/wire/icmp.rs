@@ -1,5 +1,5 @@
-//! What the sender of a packet that is too long for its path is told: ICMP "fragmentation needed" (RFC 792, RFC 1191) and
-//! ICMPv6 "packet too big" (RFC 4443, 3.2).
+//! What the sender of a packet that goes no further is told. Too long for its path: ICMP "fragmentation needed" (RFC 792,
+//! RFC 1191) and ICMPv6 "packet too big" (RFC 4443, 3.2). For nobody: "host unreachable" and "address unreachable" (3.1).
 //!
 //! The answer comes *from the address that the packet was for*. A router would use one of its own; but a host drops
 //! what arrives from outside with an address of its own as the source, and the far end's address may not be routed to
@@ -25,6 +25,36 @@ const PROTOCOL_ICMP: u8 = 1;
 const PROTOCOL_ICMPV6: u8 = 58;
 const HOP_LIMIT: u8 = 64;
 
+/// Why a packet goes no further, as its sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpError {
+    /// It is longer than its path takes, and must not be cut.
+    TooBig {
+        /// How long it may be, in bytes.
+        mtu: u16,
+    },
+    /// Nobody has its destination address, or nobody knows where who has it is.
+    Unreachable,
+}
+
+impl IcmpError {
+    /// Type and code over IPv4, and the 16 bits before the quoted packet.
+    const fn v4(self) -> (u8, u8, u16) {
+        match self {
+            Self::TooBig { mtu } => (3, 4, mtu),
+            Self::Unreachable => (3, 1, 0),
+        }
+    }
+
+    /// Type and code over IPv6, and the lower half of the 32 bits before the quoted packet.
+    const fn v6(self) -> (u8, u8, u16) {
+        match self {
+            Self::TooBig { mtu } => (2, 0, mtu),
+            Self::Unreachable => (1, 3, 0),
+        }
+    }
+}
+
 /// Whether `packet`, of which [`IpHeader::parse`] has accepted the header, may be cut on its way: IPv4 without "don't
 /// fragment".
 pub fn may_be_fragmented(packet: &[u8]) -> bool {
@@ -32,17 +62,17 @@ pub fn may_be_fragmented(packet: &[u8]) -> bool {
     packet[0] >> 4 == 4 && packet[6] & DONT_FRAGMENT == 0
 }
 
-/// Writes into `out` the answer to `packet`, which does not fit into `mtu` bytes; its length. `None` where nobody must be
-/// told: errors of ICMP, all fragments but the first, packets for or from more than one host (RFC 1122, 3.2.2; RFC 4443,
+/// Writes into `out` the answer to `packet`, which goes no further because of `error`; its length. `None` where nobody must
+/// be told: errors of ICMP, all fragments but the first, packets for or from more than one host (RFC 1122, 3.2.2; RFC 4443,
 /// 2.4 e). `packet` begins with a whole header; what follows may be cut off.
-pub fn packet_too_big(packet: &[u8], mtu: u16, out: &mut [u8; MAX_ANSWER]) -> Option<usize> {
+pub fn icmp_error(packet: &[u8], error: IcmpError, out: &mut [u8; MAX_ANSWER]) -> Option<usize> {
     let (source, destination) = addresses(packet)?;
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            may_be_told_v4(packet, source, destination).then(|| fragmentation_needed(packet, mtu, out))
+            may_be_told_v4(packet, source, destination).then(|| error_v4(packet, error, out))
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            may_be_told_v6(packet, source, destination).then(|| packet_too_big_v6(packet, mtu, out))
+            may_be_told_v6(packet, source, destination).then(|| error_v6(packet, error, out))
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
     }
@@ -66,7 +96,7 @@ pub fn datagram_too_big(endpoint: Endpoint, port: u16, out: &mut [u8; MAX_ANSWER
     put_u16(&mut packet, IPV6_HEADER_SIZE, port);
     put_u16(&mut packet, IPV6_HEADER_SIZE + 2, remote.port());
     put_u16(&mut packet, IPV6_HEADER_SIZE + 4, UDP_HEADER_SIZE as u16);
-    packet_too_big(&packet, IPV6_MIN_MTU, out)
+    icmp_error(&packet, IcmpError::TooBig { mtu: IPV6_MIN_MTU }, out)
 }
 
 fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
@@ -115,8 +145,8 @@ fn is_error_or_later_fragment_v6(packet: &[u8]) -> bool {
     false
 }
 
-/// ICMP type 3, code 4, from the destination of `packet` to its source.
-fn fragmentation_needed(packet: &[u8], mtu: u16, out: &mut [u8; MAX_ANSWER]) -> usize {
+/// The error over ICMP, from the destination of `packet` to its source.
+fn error_v4(packet: &[u8], error: IcmpError, out: &mut [u8; MAX_ANSWER]) -> usize {
     let body = IPV4_HEADER_SIZE + ICMP_HEADER_SIZE;
     let quoted = packet.len().min(MAX_ANSWER_V4 - body);
     let len = body + quoted;
@@ -131,7 +161,8 @@ fn fragmentation_needed(packet: &[u8], mtu: u16, out: &mut [u8; MAX_ANSWER]) -> 
     let sum = !ones_complement_sum(&out[..IPV4_HEADER_SIZE], 0);
     put_u16(out, 10, sum);
 
-    (out[IPV4_HEADER_SIZE], out[IPV4_HEADER_SIZE + 1]) = (3, 4);
+    let (kind, code, mtu) = error.v4();
+    (out[IPV4_HEADER_SIZE], out[IPV4_HEADER_SIZE + 1]) = (kind, code);
     put_u16(out, IPV4_HEADER_SIZE + 6, mtu);
     out[body..len].copy_from_slice(&packet[..quoted]);
     let sum = !ones_complement_sum(&out[IPV4_HEADER_SIZE..len], 0);
@@ -139,8 +170,8 @@ fn fragmentation_needed(packet: &[u8], mtu: u16, out: &mut [u8; MAX_ANSWER]) -> 
     len
 }
 
-/// ICMPv6 type 2, from the destination of `packet` to its source.
-fn packet_too_big_v6(packet: &[u8], mtu: u16, out: &mut [u8; MAX_ANSWER]) -> usize {
+/// The error over ICMPv6, from the destination of `packet` to its source.
+fn error_v6(packet: &[u8], error: IcmpError, out: &mut [u8; MAX_ANSWER]) -> usize {
     let body = IPV6_HEADER_SIZE + ICMP_HEADER_SIZE;
     let quoted = packet.len().min(MAX_ANSWER - body);
     let len = body + quoted;
@@ -152,8 +183,9 @@ fn packet_too_big_v6(packet: &[u8], mtu: u16, out: &mut [u8; MAX_ANSWER]) -> usi
     out[8..24].copy_from_slice(&packet[24..40]);
     out[24..40].copy_from_slice(&packet[8..24]);
 
-    out[IPV6_HEADER_SIZE] = 2;
-    put_u16(out, IPV6_HEADER_SIZE + 6, mtu); // the lower half of 32 bits
+    let (kind, code, mtu) = error.v6();
+    (out[IPV6_HEADER_SIZE], out[IPV6_HEADER_SIZE + 1]) = (kind, code);
+    put_u16(out, IPV6_HEADER_SIZE + 6, mtu);
     out[body..len].copy_from_slice(&packet[..quoted]);
     let pseudo = u64::from(ones_complement_sum(&out[8..IPV6_HEADER_SIZE], 0))
         + u64::from(payload_len)
@@ -169,8 +201,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn answer(packet: &[u8], mtu: u16) -> Option<Vec<u8>> {
+        error(packet, IcmpError::TooBig { mtu })
+    }
+
+    fn error(packet: &[u8], error: IcmpError) -> Option<Vec<u8>> {
         let mut out = [0xee; MAX_ANSWER];
-        packet_too_big(packet, mtu, &mut out).map(|len| out[..len].to_vec())
+        icmp_error(packet, error, &mut out).map(|len| out[..len].to_vec())
     }
 
     /// UDP from 10.66.0.2 to 203.0.113.2, "don't fragment".
@@ -225,6 +261,19 @@ mod tests {
             words += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
         }
         assert_eq!((words & 0xffff) + (words >> 16), 0xffff);
+    }
+
+    #[test]
+    fn a_packet_for_nobody_is_answered_as_by_the_kernels_wireguard() {
+        let told = error(&v4(100), IcmpError::Unreachable).expect("an answer");
+        assert_eq!((told[20], told[21], &told[24..28]), (3, 1, &[0; 4][..]), "host unreachable (RFC 792)");
+        assert_eq!((&told[12..16], &told[16..20]), (&[203, 0, 113, 2][..], &[10, 66, 0, 2][..]));
+        let told = error(&v6(100), IcmpError::Unreachable).expect("an answer");
+        assert_eq!(
+            (told[40], told[41], &told[44..48]),
+            (1, 3, &[0; 4][..]),
+            "address unreachable (RFC 4443, 3.1)"
+        );
     }
 
     #[test]
@@ -300,8 +349,9 @@ mod tests {
         fn every_answer_has_right_lengths_and_sums_and_is_not_answered(
             mut packet in proptest::collection::vec(any::<u8>(), 20..1500),
             is_v6: bool,
-            mtu: u16,
+            mtu in proptest::option::of(any::<u16>()),
         ) {
+            let what = mtu.map_or(IcmpError::Unreachable, |mtu| IcmpError::TooBig { mtu });
             packet[0] = if is_v6 { 0x60 } else { 0x45 };
             let len = packet.len() as u16;
             if is_v6 && packet.len() >= 40 {
@@ -309,7 +359,7 @@ mod tests {
             } else {
                 packet[2..4].copy_from_slice(&len.to_be_bytes());
             }
-            if let Some(told) = answer(&packet, mtu) {
+            if let Some(told) = error(&packet, what) {
                 let header = IpHeader::parse(&told).expect("a whole packet");
                 let of = IpHeader::parse(&packet).expect("it was answered");
                 prop_assert_eq!(header.total_len, told.len());
@@ -320,7 +370,7 @@ mod tests {
                     prop_assert_eq!(ones_complement_sum(&told[..20], 0), 0xffff);
                     prop_assert_eq!(ones_complement_sum(&told[20..], 0), 0xffff);
                 }
-                prop_assert_eq!(answer(&told, mtu), None, "an error for an error");
+                prop_assert_eq!(error(&told, what), None, "an error for an error");
             }
         }
     }

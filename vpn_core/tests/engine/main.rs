@@ -56,6 +56,7 @@ impl End {
             mtu_policy: MtuPolicy::UNLIMITED,
             rekey_after: Duration::from_secs(120),
             local: HashSet::new(),
+            networks: Vec::new(),
             forwarding: Forwarding::Off,
         };
         let rng = rand_core::UnwrapErr(getrandom::SysRng);

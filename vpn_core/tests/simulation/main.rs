@@ -27,4 +27,5 @@ mod restart;
 mod soak;
 mod staging;
 mod strangers;
+mod unreachable;
 mod wireguard;

@@ -11,13 +11,14 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, X25519SecretKey},
     base::{DropReason, Endpoint, PeerId, SecretBytes},
-    device::{DataPlane, Device, DeviceSettings, Forwarding, Inbound, PeerStatus, TooBigAnswers},
+    device::{DataPlane, Device, DeviceSettings, Forwarding, IcmpAnswers, Inbound, PeerStatus, Refused},
     handshake::{PeerKey, Protocol, hybrid::LocalNode},
     session::REKEY_AFTER_TIME,
     symmetric::TAG_SIZE,
-    tunnel::{Event, MtuPolicy, NotReady, PeerPlane, PeerSettings, Transmit},
+    tunnel::{Event, MtuPolicy, NotReady, PeerPlane, PeerSettings, StagedPacket, Transmit},
     wire::{
         hybrid::{Features, ParametersBytes, SuiteSet},
+        icmp::IcmpError,
         payload::{Checksum, InnerPacket},
         transport::{HEADER_SIZE, OVERHEAD},
     },
@@ -103,7 +104,7 @@ pub(crate) struct Node {
     /// Asleep: neither polled nor reached.
     pub(crate) asleep: bool,
     inbound: Inbound,
-    answers: TooBigAnswers,
+    answers: IcmpAnswers,
 }
 
 impl Node {
@@ -125,7 +126,7 @@ impl Node {
             life: 0,
             asleep: false,
             inbound: Inbound::default(),
-            answers: TooBigAnswers::default(),
+            answers: IcmpAnswers::default(),
         }
     }
 
@@ -147,6 +148,7 @@ impl Node {
             mtu_policy: settings.mtu_policy,
             rekey_after: REKEY_AFTER_TIME,
             local: HashSet::from([IpAddr::V4(inner)]),
+            networks: vec!["10.0.0.0/24".parse().expect("a network")],
             forwarding: settings.forwarding,
         };
         Device::new(settings, Box::new(ChaCha8Rng::seed_from_u64(seed)), now)
@@ -195,10 +197,35 @@ impl Node {
     ) -> Vec<Transmit> {
         let peer = self.plane.routes().allowed_ips.lookup(destination).cloned();
         let Some(peer) = peer else {
-            self.plane.drops().count(DropReason::NoRoute);
+            self.plane.drops().count_many(DropReason::NoRoute, packets.len() as u64);
+            packets.iter().for_each(|packet| self.tell_system(packet, now));
             return Vec::new();
         };
-        self.send_to(&peer, packets, checksum, now)
+        self.send_to(&peer, packets, checksum, None, now)
+    }
+
+    /// Tells the local system that its packet goes no further, as the uplink does.
+    fn tell_system(&mut self, packet: &[u8], now: Instant) {
+        let destination = Ipv4Addr::from(*packet[16..].first_chunk().expect("an IPv4 packet"));
+        if self.plane.routes().is_broadcast(destination.into()) {
+            return;
+        }
+        if let Some(answer) = self.answers.to(packet, IcmpError::Unreachable, now) {
+            self.received.push((now, answer.to_vec()));
+        }
+    }
+
+    /// Tells a peer that its packet goes no further.
+    fn tell_peer(
+        &mut self,
+        peer: &PeerPlane,
+        packet: &[u8],
+        error: IcmpError,
+        now: Instant,
+    ) -> Vec<Transmit> {
+        let Some(answer) = self.answers.to(packet, error, now) else { return Vec::new() };
+        let answer = answer.to_vec();
+        self.send_to(peer, &[answer], Checksum::AsIs, None, now)
     }
 
     fn send_to(
@@ -206,27 +233,45 @@ impl Node {
         peer: &PeerPlane,
         packets: &[Vec<u8>],
         checksum: Checksum,
+        from: Option<PeerId>,
         now: Instant,
     ) -> Vec<Transmit> {
         let mut outbound = match peer.begin_send(packets.len(), now) {
             Ok(outbound) => outbound,
             Err(NotReady::NoKeypair) => {
                 for packet in packets {
-                    let mut packet = packet.clone();
-                    checksum.complete(&mut packet);
-                    self.device.handle_outbound(peer.id(), &packet, now);
+                    let mut bytes = packet.clone();
+                    checksum.complete(&mut bytes);
+                    self.device.handle_outbound(peer.id(), StagedPacket { bytes, from }, now);
                 }
                 return Vec::new();
             }
             Err(NotReady::NoEndpoint) => {
                 self.plane.drops().count_many(DropReason::NoEndpoint, packets.len() as u64);
-                return Vec::new();
+                if from.is_none() {
+                    packets.iter().for_each(|packet| self.tell_system(packet, now));
+                    return Vec::new();
+                }
+                let routes = self.plane.routes();
+                let told = |packet: &Vec<u8>| routes.told_sender(packet).map(Arc::clone);
+                let refused: Vec<_> = packets.iter().map(|packet| (told(packet), packet)).collect();
+                drop(routes);
+                let mut sent = Vec::new();
+                for (sender, packet) in refused {
+                    let mut packet = packet.clone();
+                    checksum.complete(&mut packet);
+                    if let Some(sender) = sender {
+                        sent.extend(self.tell_peer(&sender, &packet, IcmpError::Unreachable, now));
+                    }
+                }
+                return sent;
             }
         };
         let mut sent = Vec::with_capacity(packets.len());
         let mut bytes = 0;
         for packet in packets {
-            let mut frame = vec![0; outbound.keypair.payload_len(packet.len(), MTU.into()) + OVERHEAD];
+            let mut frame =
+                vec![0; outbound.keypair.payload_len(packet.len(), MTU.into()) + OVERHEAD];
             let payload = &mut frame[HEADER_SIZE..HEADER_SIZE + packet.len()];
             payload.copy_from_slice(packet);
             checksum.pass_on(payload, outbound.keypair.accepted());
@@ -288,16 +333,14 @@ impl Node {
             self.received.push((now, packet));
         }
         let mut sent = Vec::new();
-        for refused in &inbound.too_big {
-            if let Some(answer) = self.answers.to(&arena[refused.packet.range.clone()], refused.mtu, now) {
-                let answer = answer.to_vec();
-                sent.extend(self.send_to(&refused.from, &[answer], Checksum::AsIs, now));
-            }
+        for Refused { packet, error, from } in &inbound.refused {
+            sent.extend(self.tell_peer(from, &arena[packet.range.clone()], *error, now));
         }
         for (peer, packets) in inbound.forwarded() {
             for InnerPacket { range, checksum } in packets {
                 let packet = arena[range.clone()].to_vec();
-                sent.extend(self.send_to(peer, &[packet], *checksum, now));
+                let from = self.plane.routes().sender(&packet).map(|peer| peer.id());
+                sent.extend(self.send_to(peer, &[packet], *checksum, from, now));
             }
         }
         sent
@@ -305,6 +348,15 @@ impl Node {
 
     /// What the device wants to send.
     pub(crate) fn drain(&mut self, now: Instant) -> Vec<Transmit> {
+        while let Some(StagedPacket { bytes, from }) = self.device.poll_undelivered() {
+            match (from, self.answers.to(&bytes, IcmpError::Unreachable, now)) {
+                (_, None) => {}
+                (None, Some(answer)) => self.received.push((now, answer.to_vec())),
+                (Some(peer), Some(answer)) => {
+                    self.device.handle_outbound(peer, StagedPacket::local(answer.to_vec()), now);
+                }
+            }
+        }
         while let Some(event) = self.device.poll_event() {
             self.events.push((now, event));
         }

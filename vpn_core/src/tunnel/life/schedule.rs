@@ -105,8 +105,9 @@ impl Tunnel {
         let peer = self.plane.id();
         if !self.settings.stay_connected && cx.now >= unanswered.since + REKEY_ATTEMPT_TIME {
             self.unanswered = None;
-            let dropped = self.staging.clear(cx.staging);
-            cx.drops.count_many(DropReason::Staging, dropped);
+            let dropped = self.staging.drain(cx.staging);
+            cx.drops.count_many(DropReason::Staging, dropped.len() as u64);
+            dropped.into_iter().for_each(|packet| cx.undelivered.push(packet));
             cx.events.push_back(Event::GaveUp { peer });
             return;
         }

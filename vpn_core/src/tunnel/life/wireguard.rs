@@ -128,7 +128,7 @@ impl Tunnel {
         self.disconnect();
         if cx.wireguard.is_none() {
             // What waits now would be sent stale when there is a key again.
-            let dropped = self.staging.clear(cx.staging);
+            let dropped = self.staging.drain(cx.staging).len() as u64;
             cx.drops.count_many(DropReason::Staging, dropped);
         }
         self.wireguard = self.wireguard.take().map(|remote| Box::new(remote.with_local_key(cx.wireguard)));
