@@ -38,7 +38,7 @@ struct Lane {
     peer: Arc<PeerPlane>,
     keypair: Arc<Keypair>,
     endpoint: Endpoint,
-    /// MTU of the tunnel, beyond which nothing is padded.
+    /// The longest packet that the peer is sent, beyond which nothing is padded.
     mtu: usize,
     /// Sent since the peer's marks were last updated.
     bytes: usize,
@@ -128,8 +128,13 @@ impl<'a> Outlet<'a> {
         if self.lane.as_ref().is_none_or(|lane| lane.peer.id() != peer.id()) {
             self.leave_lane(now);
             let (keypair, endpoint) = peer.outlet()?;
-            self.lane =
-                Some(Lane { peer: Arc::clone(peer), keypair, endpoint, mtu: self.plane.mtu(), bytes: 0 });
+            self.lane = Some(Lane {
+                peer: Arc::clone(peer),
+                keypair,
+                endpoint,
+                mtu: self.plane.mtu().min(peer.mtu()),
+                bytes: 0,
+            });
         }
         let lane = self.lane.as_ref().ok_or(NotReady::NoKeypair)?;
         lane.keypair.reserve(n, now).map_err(|_expired| NotReady::NoKeypair)

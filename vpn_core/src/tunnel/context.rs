@@ -101,8 +101,15 @@ impl Context<'_> {
     }
 
     /// Seals `packet` for `keypair`: the frame, padded where the protocol asks for it.
-    pub(super) fn frame(&self, keypair: &Keypair, counter: SendCounter, packet: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0; keypair.payload_len(packet.len(), self.mtu) + OVERHEAD];
+    /// Nothing is padded beyond `longest`, the length of the longest packet that the peer is sent.
+    pub(super) fn frame(
+        &self,
+        keypair: &Keypair,
+        counter: SendCounter,
+        packet: &[u8],
+        longest: usize,
+    ) -> Vec<u8> {
+        let mut frame = vec![0; keypair.payload_len(packet.len(), self.mtu.min(longest)) + OVERHEAD];
         frame[HEADER_SIZE..HEADER_SIZE + packet.len()].copy_from_slice(packet);
         keypair.seal(counter, &mut frame);
         frame

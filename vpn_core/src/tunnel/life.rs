@@ -321,7 +321,7 @@ impl Tunnel {
             else {
                 return;
             };
-            let frame = cx.frame(&outbound.keypair, counter, &packet.bytes);
+            let frame = cx.frame(&outbound.keypair, counter, &packet.bytes, self.plane.mtu());
             // What control sends itself needs no attention: the caller looks at the timers afterwards anyway.
             self.plane.note_sent(&outbound.keypair, frame.len(), cx.now);
             cx.send(outbound.endpoint, frame);

@@ -271,7 +271,7 @@ impl Node {
         let mut bytes = 0;
         for packet in packets {
             let mut frame =
-                vec![0; outbound.keypair.payload_len(packet.len(), MTU.into()) + OVERHEAD];
+                vec![0; outbound.keypair.payload_len(packet.len(), peer.mtu().min(MTU.into())) + OVERHEAD];
             let payload = &mut frame[HEADER_SIZE..HEADER_SIZE + packet.len()];
             payload.copy_from_slice(packet);
             checksum.pass_on(payload, outbound.keypair.accepted());

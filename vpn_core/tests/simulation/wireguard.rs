@@ -10,7 +10,8 @@ use vpn_core::{
     base::DropReason,
     handshake::{Protocol, Role},
     session::{REKEY_AFTER_TIME, REKEY_TIMEOUT},
-    tunnel::{Event, PeerState},
+    tunnel::{Event, MtuMode, PeerState},
+    wire::transport::OVERHEAD,
 };
 
 /// Two nodes with each other's WireGuard key and endpoint, which connect when there is something to send.
@@ -59,6 +60,21 @@ fn responder_does_not_send_before_the_initiator_has() {
     net.clear_rules();
     net.run_for(secs(30));
     assert!(net.is_delivered(early));
+}
+
+#[test]
+fn padding_makes_no_datagram_longer_than_the_path_takes() {
+    let mut net = two_peers();
+    let (key, now) = (net.key(1), net.now);
+    net.nodes[0].device.set_mtu(MTU, MtuMode::Within, now);
+    net.nodes[0].device.set_route_mtu(&key, Some(1330), now);
+    for what in ["staged", "in a session"] {
+        net.capture.clear();
+        let number = net.send_long(0, 1, false, 1329);
+        net.run_for(secs(1));
+        assert!(net.is_delivered(number), "{what}");
+        assert_eq!(net.captured(Kind::Data)[0].datagram.len(), 1330 + OVERHEAD, "{what}");
+    }
 }
 
 #[test]
