@@ -477,7 +477,24 @@ fn packets_that_cannot_have_left_out_a_checksum_are_dropped() {
     assert!(pair.opened_of(&extension, CLIENT).is_empty(), "an IPv6 extension header");
     let explicit = [&[4], v4.as_slice()].concat();
     assert!(pair.opened_of(&explicit, CLIENT).is_empty(), "only plain packets follow the protocol byte");
+    let explicit = [&[4], v6.as_slice()].concat();
+    assert!(pair.opened_of(&explicit, CLIENT).is_empty(), "nor over IPv6");
     assert_eq!(pair.opened_of(&v4, CLIENT).len(), 1, "unchanged it is taken");
+}
+
+#[test]
+fn a_stored_response_goes_to_where_the_repeated_init_came_from() {
+    let now = Instant::now();
+    let (mut client, mut server) = (device(1, Forwarding::Off, now), device(2, Forwarding::Off, now));
+    add_server(&mut client, now);
+    let init = drain(&mut client).pop().expect("an init").datagram;
+    let responses = [CLIENT, STRANGER, CLIENT].map(|from| {
+        deliver(&mut server, init.clone(), from, now);
+        let response = drain(&mut server).pop().expect("a response");
+        assert_eq!(response.endpoint.remote, address(from));
+        response.datagram
+    });
+    assert!(responses.iter().all(|response| *response == responses[0]), "byte for byte");
 }
 
 #[test]

@@ -32,7 +32,8 @@ impl PathMessage {
         matches!(first, KIND_PROBE | KIND_ANSWER)
     }
 
-    /// Reads a payload; `None` for anything else, and for a probe that is not as long as it says.
+    /// Reads a payload; `None` for anything else, for a second byte that is not 0, and for a probe that is not as long as it
+    /// says. Filler is ignored, and so is what a later version may add to an answer (protocol.md 7.5.1, 7.5.2).
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let [kind, 0, size @ .., a, b, c, d] = *payload.first_chunk::<PATH_MESSAGE_SIZE>()? else {
             return None;
@@ -81,6 +82,28 @@ mod tests {
             payload.resize(len, 0);
             assert_eq!(PathMessage::parse(&payload), None, "{len}");
         }
+    }
+
+    #[test]
+    fn another_second_byte_is_reserved_and_filler_says_nothing() {
+        let probe = PathMessage::Probe { id: 1, size: 12 };
+        let answer = PathMessage::Answer { id: 1, size: 12 };
+        for message in [probe, answer] {
+            let mut payload = message.payload();
+            payload[1] = 1;
+            assert_eq!(PathMessage::parse(&payload), None, "{message:?}");
+        }
+        let mut filled = probe.payload();
+        filled[8..].fill(0xee);
+        assert_eq!(PathMessage::parse(&filled), Some(probe));
+    }
+
+    #[test]
+    fn an_answer_may_be_longer_and_not_shorter() {
+        let answer = PathMessage::Answer { id: 1, size: 12 };
+        let longer = [&answer.payload()[..], &[0xee; 100]].concat();
+        assert_eq!(PathMessage::parse(&longer), Some(answer));
+        assert_eq!(PathMessage::parse(&answer.payload()[..7]), None);
     }
 
     proptest! {

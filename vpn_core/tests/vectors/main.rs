@@ -1,28 +1,36 @@
 //! Known-answer vectors of the hybrid handshake, `hybrid.json` beside this file, for whoever implements it anew.
 //!
-//! The file is written by a second, small implementation (`reference.rs`) from other libraries than the program uses,
-//! straight from the design; this test checks that it still computes the file byte for byte, and that the program,
+//! What must not be taken is in `hybrid_refused.json`. The files are written by a second, small implementation (`reference.rs`) from other libraries than the program uses,
+//! straight from the design; this test checks that it still computes them byte for byte, and that the program,
 //! given the same random draws, sends the same messages and ends with the same keys.
 //!
-//! `UPDATE_VECTORS=1 cargo test -p vpn_core --test vectors` writes the file anew. A change to it is a change of the
+//! `UPDATE_VECTORS=1 cargo test -p vpn_core --test vectors` writes them anew. A change to them is a change of the
 //! protocol.
 
 mod reference;
+mod refused;
 mod script;
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 use reference::Case;
+use refused::{Outcome, Receiver, Refused};
 use script::Script;
 use std::{net::SocketAddr, path::Path, time::Instant};
 use vpn_core::{
-    asymmetric::Identity,
+    asymmetric::{Identity, PublicKey},
     base::{ReceiverIndex, SecretBytes},
     handshake::{
-        Agreement, PresharedKey,
-        hybrid::{CookieJar, InitGate, Initiation, InitiatorSettings, ResponderSettings, respond},
+        Agreement, HandshakeError, PresharedKey,
+        hybrid::{
+            CookieJar, HalfOpen, InitGate, Initiation, InitiatorSettings, MAX_RESPONSE_FAILURES, Rejected,
+            ResponderSettings, respond,
+        },
     },
     session::{Keypair, REKEY_AFTER_TIME},
     wire::{
-        hybrid::{ParametersBytes, SuiteSet},
+        hybrid::{CookieReply, Finish, Init, Message, ParametersBytes, Response, SuiteSet},
+        path::PathMessage,
         transport::{HEADER_SIZE, OVERHEAD},
     },
 };
@@ -30,6 +38,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 fn cases() -> Vec<Case> {
     let plain = Case::plain();
+    let [probe, answer] = reference::probe_and_answer();
     vec![
         plain.clone(),
         Case { name: "preshared key", preshared_key: [0x50; 32], ..plain.clone() },
@@ -48,31 +57,183 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "checksums may be left out",
-            initiator_parameters: with_features(plain.initiator_parameters),
-            responder_parameters: with_features(plain.responder_parameters),
+            initiator_parameters: with_features(plain.initiator_parameters, 1),
+            responder_parameters: with_features(plain.responder_parameters, 1),
             payload: reference::without_checksum(),
+            ..plain.clone()
+        },
+        Case {
+            name: "a probe of the path and its answer",
+            initiator_parameters: with_features(plain.initiator_parameters, 2),
+            responder_parameters: with_features(plain.responder_parameters, 2),
+            payload: probe,
+            answer: Some(answer),
             ..plain
         },
     ]
 }
 
-/// The same with feature bit 0.
-fn with_features([_, _, _, _, rest @ ..]: [u8; 8]) -> [u8; 8] {
+/// The same with feature `bits`.
+fn with_features([_, _, _, _, rest @ ..]: [u8; 8], bits: u8) -> [u8; 8] {
     let [a, b, c, d] = rest;
-    [1, 0, 0, 0, a, b, c, d]
+    [bits, 0, 0, 0, a, b, c, d]
 }
 
 #[test]
 fn reference_implementation_computes_the_file_byte_for_byte() {
     let computed: Vec<_> = cases().iter().map(reference::run).collect();
-    let text = reference::to_json(&computed);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hybrid.json");
+    compare("hybrid.json", &reference::to_json(&computed));
+    compare("hybrid_refused.json", &refused::to_json(&refused::all()));
+}
+
+fn compare(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(file);
     if std::env::var_os("UPDATE_VECTORS").is_some() {
-        std::fs::write(&path, &text).expect("the file is writable");
+        std::fs::write(&path, text).expect("the file is writable");
     }
     let stored = std::fs::read_to_string(&path).expect("the file is there");
-    assert!(stored == text, "hybrid.json differs from what the design says; UPDATE_VECTORS=1 writes it anew");
-    serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    assert!(stored == text, "{file} differs from what the design says; UPDATE_VECTORS=1 writes it anew");
+    serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+}
+
+#[test]
+fn program_answers_the_probe_of_the_file_as_the_file_does() {
+    let [probe, answer] = reference::probe_and_answer();
+    let Some(PathMessage::Probe { id, size }) = PathMessage::parse(&probe) else { panic!("a probe") };
+    assert_eq!(PathMessage::Answer { id, size }.payload(), answer);
+}
+
+#[test]
+fn program_drops_what_the_file_says_must_be_dropped_and_takes_what_must_be_taken() {
+    let all = refused::all();
+    assert!(all.len() > 40);
+    for refused in all {
+        assert_eq!(Handshake::plain().show(&refused), refused.outcome, "{}", refused.name);
+    }
+}
+
+/// The program's own handshake, between two messages.
+struct Handshake {
+    case: Case,
+    gate: InitGate,
+    responder: Identity,
+    initiator: Identity,
+    initiation: Initiation,
+    half_open: HalfOpen,
+    response: Box<Response>,
+    finish: Vec<u8>,
+}
+
+impl Handshake {
+    fn plain() -> Self {
+        let case = Case::plain();
+        let (initiator, responder) = (identity(case.initiator_seed), identity(case.responder_seed));
+        let gate = InitGate::new(responder.public_key(), Vec::new());
+        let (initiation, init) = start(&case, responder.public_key());
+        let (response, half_open) = answer(&case, &gate, &responder, &init).expect("genuine");
+        let finish = reference::run(&case).get("finish").clone();
+        Self { case, gate, responder, initiator, initiation, half_open, response, finish }
+    }
+
+    /// What the receiver makes of a message.
+    fn show(self, refused: &Refused) -> Outcome {
+        let Some(message) = Message::parse(&refused.message) else { return Outcome::Dropped };
+        match (refused.to, message) {
+            (Receiver::Responder, Message::Init(init)) => {
+                let taken = answer(&self.case, &self.gate, &self.responder, init).is_ok();
+                if taken { Outcome::Taken } else { Outcome::Dropped }
+            }
+            (Receiver::Initiator, Message::Response(response)) => self.read_response(response),
+            (Receiver::Initiator, Message::CookieReply(reply)) => self.read_cookie_reply(reply),
+            (Receiver::HalfOpen, Message::Finish(finish)) => self.read_finish(finish),
+            (to, message) => panic!("{message:?} to {to:?}"),
+        }
+    }
+
+    /// Shows a response as often as a handshake tolerates, and then the genuine one.
+    fn read_response(self, response: &Response) -> Outcome {
+        // A device finds the handshake by the index; the state looks at it once more.
+        let psk = PresharedKey::ZERO;
+        let mut state = Box::new(self.initiation);
+        for _ in 0..MAX_RESPONSE_FAILURES {
+            match state.read_response(
+                response,
+                &self.initiator,
+                &psk,
+                parameters(self.case.initiator_parameters),
+            ) {
+                Ok(_) => return Outcome::Taken,
+                Err(Rejected { state: Some(kept), .. }) => state = kept,
+                Err(Rejected { state: None, .. }) => return Outcome::Counted,
+            }
+        }
+        let genuine = state.read_response(
+            &self.response,
+            &self.initiator,
+            &psk,
+            parameters(self.case.initiator_parameters),
+        );
+        assert_eq!(genuine.expect("still taken").finish.as_bytes(), self.finish);
+        Outcome::Dropped
+    }
+
+    fn read_cookie_reply(mut self, reply: &CookieReply) -> Outcome {
+        // A device finds the handshake by the index.
+        let is_ours = reply.receiver == self.initiation.sender();
+        if is_ours && self.initiation.read_cookie_reply(reply).is_ok() {
+            Outcome::Taken
+        } else {
+            Outcome::Dropped
+        }
+    }
+
+    fn read_finish(self, finish: &Finish) -> Outcome {
+        let psk = PresharedKey::ZERO;
+        let read = |finish: &Finish| {
+            self.half_open.read_identity(finish).map(|claimed| {
+                // A device looks the identity up among its peers, of which there is one.
+                let is_peer = claimed.identity() == self.initiator.public_key();
+                claimed.authenticate(&self.half_open, finish, &psk).is_ok() && is_peer
+            })
+        };
+        let outcome = match read(finish) {
+            Ok(true) => Outcome::Taken,
+            Ok(false) => Outcome::Counted,
+            Err(_) => Outcome::Dropped,
+        };
+        let genuine = Finish::read_from_bytes(&self.finish).expect("a finish");
+        assert_eq!(read(&genuine), Ok(true), "still taken");
+        outcome
+    }
+}
+
+fn start(case: &Case, responder: PublicKey) -> (Initiation, Box<Init>) {
+    let network_key = SecretBytes::new(case.network_key);
+    let settings =
+        InitiatorSettings { responder, network_key: &network_key, suites: SuiteSet(case.suites[0]) };
+    let mut rng = Script::new(&[&case.initiator_x25519, &[case.ml_kem_d, case.ml_kem_z].concat()]);
+    Initiation::start(&settings, ReceiverIndex::new(case.initiator_index), &mut rng)
+}
+
+fn answer(
+    case: &Case,
+    gate: &InitGate,
+    identity: &Identity,
+    init: &Init,
+) -> Result<(Box<Response>, HalfOpen), HandshakeError> {
+    let verified = gate.check(init, || [[0; 16]; 2])?;
+    let settings = ResponderSettings {
+        identity,
+        suites: SuiteSet(case.suites[1]),
+        parameters: parameters(case.responder_parameters),
+    };
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let index = ReceiverIndex::new(case.responder_index);
+    if *init.as_bytes() == **reference::run(case).get("init") {
+        let mut rng = Script::new(&[&case.responder_x25519, &case.ml_kem_m]);
+        return respond(&verified, &settings, index, &mut rng);
+    }
+    respond(&verified, &settings, index, &mut rng)
 }
 
 #[test]
@@ -136,14 +297,14 @@ fn program(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
         .expect("genuine")
         .authenticate(&half_open, &completed.finish, &preshared_key)
         .expect("genuine");
-    out.extend(transport(&completed.agreement, &agreement, &case.payload, now));
+    out.extend(transport(&completed.agreement, &agreement, case, now));
     out
 }
 
 fn transport(
     initiator: &Agreement,
     responder: &Agreement,
-    payload: &[u8],
+    case: &Case,
     now: Instant,
 ) -> Vec<(&'static str, Vec<u8>)> {
     let keypair = |agreement| Keypair::new(agreement, REKEY_AFTER_TIME, now);
@@ -155,13 +316,15 @@ fn transport(
         keypair.seal(counter, &mut frame);
         frame
     };
-    vec![
+    let mut out = vec![
         ("initiator_to_responder_key", initiator.sending.expose().to_vec()),
         ("responder_to_initiator_key", initiator.receiving.expose().to_vec()),
         ("confirmation", seal(&theirs, &[])),
-        ("first_packet_of_the_initiator", seal(&ours, payload)),
+        ("first_packet_of_the_initiator", seal(&ours, &case.payload)),
         ("second_packet_of_the_initiator", seal(&ours, &[])),
-    ]
+    ];
+    out.extend(case.answer.iter().map(|answer| ("second_packet_of_the_responder", seal(&theirs, answer))));
+    out
 }
 
 fn identity(seed: [u8; 32]) -> Identity {

@@ -8,8 +8,8 @@ use ml_kem::{B32, Decapsulate as _, KeyExport as _, Seed, ml_kem_768};
 use std::{fmt::Write as _, net::SocketAddr};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-const PROTOCOL: &[u8] = b"VPN hybrid v1 X25519+ML-KEM-768 Ed25519 ChaCha20-Poly1305 BLAKE3";
-const INIT_MAC: &str = "VPN hybrid v1 init mac";
+pub(crate) const PROTOCOL: &[u8] = b"VPN hybrid v1 X25519+ML-KEM-768 Ed25519 ChaCha20-Poly1305 BLAKE3";
+pub(crate) const INIT_MAC: &str = "VPN hybrid v1 init mac";
 const COOKIE_REPLY: &str = "VPN hybrid v1 cookie reply";
 
 /// What a case is made from: configuration and every random draw.
@@ -37,6 +37,8 @@ pub(crate) struct Case {
     pub(crate) cookie_nonce: [u8; 24],
     /// Of the initiator's first packet.
     pub(crate) payload: Vec<u8>,
+    /// Of the responder's second packet, where it has one: what it answers.
+    pub(crate) answer: Option<Vec<u8>>,
 }
 
 impl Case {
@@ -63,6 +65,7 @@ impl Case {
             cookie_secret: rising(0xe0),
             cookie_nonce: core::array::from_fn(|i| 0x11 * (i as u8 % 15 + 1)),
             payload: ipv4_header(),
+            answer: None,
         }
     }
 }
@@ -115,7 +118,7 @@ fn keyed_64(key: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
     (first.try_into().expect("32 bytes"), second.try_into().expect("32 bytes"))
 }
 
-fn keyed(key: &[u8; 32], input: &[u8], len: usize) -> Vec<u8> {
+pub(crate) fn keyed(key: &[u8; 32], input: &[u8], len: usize) -> Vec<u8> {
     blake3::keyed_hash(key, input).as_bytes()[..len].to_vec()
 }
 
@@ -131,6 +134,11 @@ pub(crate) fn without_checksum() -> Vec<u8> {
     let ip = [0x75, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0x26, 0x47, 10, 66, 0, 2, 10, 66, 0, 1];
     let udp = [0x0f, 0xa0, 0x0f, 0xa1, 0, 12, 0, 0, 1, 2, 3, 4];
     [ip.as_slice(), &udp].concat()
+}
+
+/// A probe of the path and its answer: the example of the specification.
+pub(crate) fn probe_and_answer() -> [Vec<u8>; 2] {
+    [vec![0x20, 0, 12, 0, 1, 2, 3, 4, 0, 0, 0, 0], vec![0x21, 0, 12, 0, 1, 2, 3, 4]]
 }
 
 /// Runs one case.
@@ -286,6 +294,9 @@ fn make_transport(case: &Case, t: &Transcript, out: &mut Values) {
     out.put("confirmation", frame(case.initiator_index, 0, &down, &[]));
     out.put("first_packet_of_the_initiator", frame(case.responder_index, 0, &up, &case.payload));
     out.put("second_packet_of_the_initiator", frame(case.responder_index, 1, &up, &[]));
+    if let Some(answer) = &case.answer {
+        out.put("second_packet_of_the_responder", frame(case.initiator_index, 1, &down, answer));
+    }
 }
 
 fn chosen_suite(case: &Case) -> u8 {
@@ -308,7 +319,9 @@ fn seal_transport(suite: u8, key: &[u8; 32], counter: u64, text: &[u8]) -> Vec<u
 // ---- the file ----
 
 fn inputs(case: &Case) -> Vec<(&'static str, String)> {
-    vec![
+    let answer =
+        case.answer.iter().map(|answer| ("payload_of_the_second_packet_of_the_responder", hex(answer)));
+    let mut inputs = vec![
         ("initiator_ed25519_seed", hex(&case.initiator_seed)),
         ("responder_ed25519_seed", hex(&case.responder_seed)),
         ("network_key", hex(&case.network_key)),
@@ -328,10 +341,12 @@ fn inputs(case: &Case) -> Vec<(&'static str, String)> {
         ("cookie_secret", hex(&case.cookie_secret)),
         ("cookie_nonce", hex(&case.cookie_nonce)),
         ("payload_of_the_first_packet", hex(&case.payload)),
-    ]
+    ];
+    inputs.extend(answer);
+    inputs
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _never_fails = write!(text, "{byte:02x}");
         text
