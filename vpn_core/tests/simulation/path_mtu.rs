@@ -144,6 +144,16 @@ fn a_client_whose_address_moves_with_every_packet_gets_no_more_than_a_few_probes
 }
 
 #[test]
+fn a_responders_first_message_in_a_session_is_the_empty_one() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(1));
+    let from_gateway = |wire: &&Wire| wire.sender == GATEWAY && matches!(wire.kind, Kind::Data | Kind::Empty);
+    let first = net.capture.iter().find(from_gateway).expect("a message");
+    assert_eq!((first.kind, &first.datagram[8..16]), (Kind::Empty, &[0; 8][..]), "counter 0");
+    assert!(probes(&net, GATEWAY) > 0, "probes follow");
+}
+
+#[test]
 fn a_silent_peer_is_not_probed() {
     let mut net = network(MtuMode::Follow, Features::SUPPORTED);
     net.run_for(secs(6));

@@ -115,8 +115,9 @@ impl Tunnel {
         let keypair = Arc::clone(&session.keypair);
         self.plane.count_received(size_of::<Finish>());
         self.plane.set_endpoint(Some(from));
-        self.establish(session, cx);
+        // Before probes and what waited: the first message is short, and confirms (protocol.md 6.1.1).
         self.send_empty(&keypair, from, cx);
+        self.establish(session, cx);
         self.flush(cx);
     }
 
