@@ -111,7 +111,7 @@ impl Transcript {
     }
 }
 
-fn keyed_64(key: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
+pub(crate) fn keyed_64(key: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
     let mut stream = [0; 64];
     blake3::Hasher::new_keyed(key).update(input).finalize_xof().fill(&mut stream);
     let (first, second) = stream.split_at(32);

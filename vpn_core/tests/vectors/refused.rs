@@ -1,7 +1,7 @@
 //! What must not be taken: messages that differ from those of the plain handshake of `hybrid.json` in one thing, made with the
 //! libraries of `reference.rs`. Wherever only an insider could make such a message, it is made right in everything else.
 
-use super::reference::{Case, INIT_MAC, PROTOCOL, Values, hex, keyed, run};
+use super::reference::{Case, INIT_MAC, PROTOCOL, Values, hex, keyed, keyed_64, run};
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, aead::Aead as _, aead::Payload};
 use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -171,6 +171,22 @@ impl Workshop {
         response
     }
 
+    /// A response that is right for its header and X25519 key after `change`, as only the responder can make it. Such keys yield
+    /// the secret `x25519`.
+    fn response_after(&self, x25519: [u8; 32], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut response = self.values.get("response")[..1132].to_vec();
+        change(&mut response);
+        let h = blake3::hash(&[self.values.get("h_after_init"), &response[..]].concat());
+        let secrets = [x25519.as_slice(), self.values.get("ml_kem_secret"), h.as_bytes()].concat();
+        let (_, k2) = keyed_64(&self.get("ck_at_start"), &secrets);
+        let signed = [PROTOCOL, b" responder\0", h.as_bytes()].concat();
+        let signature = SigningKey::from_bytes(&self.case.responder_seed).sign(&signed).to_bytes();
+        let block = [signature.as_slice(), &self.case.responder_parameters].concat();
+        response.extend_from_slice(&seal(&k2, h.as_bytes(), &block));
+        response.extend_from_slice(&[0; 8]);
+        self.remac(response)
+    }
+
     /// The response with another signature, sealed as only the responder can.
     fn response_signed(&self, signature: [u8; 64]) -> Vec<u8> {
         let mut response = self.values.get("response").clone();
@@ -184,11 +200,12 @@ impl Workshop {
         use Outcome::{Counted, Dropped};
         let to = Receiver::Initiator;
         let genuine = self.values.get("response").clone();
-        let with = |at: usize, value: u8| self.remac(changed(&genuine, at, value));
-        let mut all_zero = genuine.clone();
-        all_zero[12..44].fill(0);
-        let mut small_order = genuine.clone();
-        small_order[12..44].copy_from_slice(&SMALL_ORDER_X25519);
+        let secret = self.get("x25519_secret");
+        assert_eq!(self.response_after(secret, |_| ()), genuine, "the workshop makes the genuine one");
+        let with = |at: usize, value: u8| self.response_after(secret, |response| response[at] = value);
+        let all_zero = self.response_after([0; 32], |response| response[12..44].fill(0));
+        let small_order =
+            self.response_after([0; 32], |response| response[12..44].copy_from_slice(&SMALL_ORDER_X25519));
         let h: [u8; 32] = self.get("h_signed_by_responder");
         let signed = [PROTOCOL, b" responder\0", &h].concat();
         let as_initiator = [PROTOCOL, b" initiator\0", &h].concat();
@@ -200,15 +217,15 @@ impl Workshop {
         let made = [
             ("4.1.1", "response of version 2", Dropped, with(1, 2)),
             ("4.1.1", "response without its last byte", Dropped, genuine[..1227].to_vec()),
-            ("4.4.4 (1)", "response for another index", Dropped, self.remac(flipped(&genuine, 8))),
+            ("4.4.4 (1)", "response for another index", Dropped, with(8, genuine[8] ^ 1)),
             ("4.4.4 (2)", "response with a bit of its mac flipped", Dropped, flipped(&genuine, 1227)),
             ("6.3.2", "response with flag bit 0", Counted, with(2, 1)),
             ("6.3.2", "response with an unknown flag", Counted, with(2, 0x80)),
             ("6.3.2", "response without a suite", Counted, with(3, 0)),
             ("6.3.2", "response with two suites", Counted, with(3, 3)),
             ("6.3.2", "response with a suite that was not offered", Counted, with(3, 2)),
-            ("4.4.4 (4)", "response with an all-zero X25519 key", Counted, self.remac(all_zero)),
-            ("4.4.4 (4)", "response with an X25519 key of order 8", Counted, self.remac(small_order)),
+            ("4.4.4 (4)", "response with an all-zero X25519 key", Counted, all_zero),
+            ("4.4.4 (4)", "response with an X25519 key of order 8", Counted, small_order),
             (
                 "3.1.3",
                 "response with a bit of its ML-KEM ciphertext flipped",
@@ -259,14 +276,25 @@ impl Workshop {
         let mut h: [u8; 32] = self.get("h_signed_by_initiator");
         let first = seal(&self.get("k3"), &h, &[identity.as_slice(), &signature].concat());
         h = *blake3::hash(&[h.as_slice(), &first].concat()).as_bytes();
-        let mut stream = [0; 64];
-        blake3::Hasher::new_keyed(&self.get("ck_after_k3"))
-            .update(&preshared_key)
-            .finalize_xof()
-            .fill(&mut stream);
-        let k4 = stream[32..].try_into().expect("32 bytes");
+        let (_, k4) = keyed_64(&self.get("ck_after_k3"), &preshared_key);
         finish.extend_from_slice(&first);
         finish.extend_from_slice(&seal(&k4, &h, &self.case.initiator_parameters));
+        finish
+    }
+
+    /// A finish that is right for another header.
+    fn finish_headed(&self, flags: u8, suites: u8) -> Vec<u8> {
+        let genuine = self.values.get("finish");
+        let mut finish = [&[7, 1, flags, suites], &genuine[4..8]].concat();
+        let mut h = *blake3::hash(&[self.values.get("h_after_response"), &finish[..]].concat()).as_bytes();
+        let key = SigningKey::from_bytes(&self.case.initiator_seed);
+        let identity = key.verifying_key().to_bytes();
+        let signature = key.sign(&[PROTOCOL, b" initiator\0", &h, &identity].concat()).to_bytes();
+        let (ck, k3) = keyed_64(&self.get("ck_after_k2"), &[]);
+        let first = seal(&k3, &h, &[identity.as_slice(), &signature].concat());
+        h = *blake3::hash(&[h.as_slice(), &first].concat()).as_bytes();
+        finish.extend_from_slice(&first);
+        finish.extend_from_slice(&seal(&keyed_64(&ck, &[0; 32]).1, &h, &self.case.initiator_parameters));
         finish
     }
 
@@ -280,6 +308,7 @@ impl Workshop {
         let seed = &self.case.initiator_seed;
         let right = SigningKey::from_bytes(seed).sign(&text(&own)).to_bytes();
         assert_eq!(self.finish(own, right, [0; 32]), genuine, "the workshop makes the genuine one");
+        assert_eq!(self.finish_headed(0, 0), genuine, "and so does this");
         let by = |seed: [u8; 32]| {
             let key = SigningKey::from_bytes(&seed);
             let identity = key.verifying_key().to_bytes();
@@ -294,8 +323,8 @@ impl Workshop {
             ("4.1.1", "finish of version 2", Dropped, changed(&genuine, 1, 2)),
             ("4.1.1", "finish without its last byte", Dropped, genuine[..143].to_vec()),
             ("4.5.2 (2)", "finish for another index", Dropped, flipped(&genuine, 4)),
-            ("6.3.3", "finish with a flag", Dropped, changed(&genuine, 2, 1)),
-            ("6.3.3", "finish with a suite", Dropped, changed(&genuine, 3, 1)),
+            ("6.3.3", "finish with a flag", Dropped, self.finish_headed(1, 0)),
+            ("6.3.3", "finish with a suite", Dropped, self.finish_headed(0, 1)),
             ("4.5.2 (4)", "finish with a bit of its first block flipped", Dropped, flipped(&genuine, 60)),
             ("4.5.2 (5)", "finish with a bit of its second block flipped", Counted, flipped(&genuine, 130)),
             ("4.5.2 (5)", "finish of an identity that is no peer", Counted, by([0x77; 32])),
