@@ -42,6 +42,8 @@ struct Lane {
     mtu: usize,
     /// Sent since the peer's marks were last updated.
     bytes: usize,
+    /// Length of the longest packet among that, in bytes.
+    longest: usize,
 }
 
 /// Packets to be written into frames: a super-packet's segments, or a row of packets from another peer.
@@ -128,13 +130,8 @@ impl<'a> Outlet<'a> {
         if self.lane.as_ref().is_none_or(|lane| lane.peer.id() != peer.id()) {
             self.leave_lane(now);
             let (keypair, endpoint) = peer.outlet()?;
-            self.lane = Some(Lane {
-                peer: Arc::clone(peer),
-                keypair,
-                endpoint,
-                mtu: self.plane.mtu().min(peer.mtu()),
-                bytes: 0,
-            });
+            let (peer, mtu) = (Arc::clone(peer), self.plane.mtu().min(peer.mtu()));
+            self.lane = Some(Lane { peer, keypair, endpoint, mtu, bytes: 0, longest: 0 });
         }
         let lane = self.lane.as_ref().ok_or(NotReady::NoKeypair)?;
         lane.keypair.reserve(n, now).map_err(|_expired| NotReady::NoKeypair)
@@ -157,6 +154,7 @@ impl<'a> Outlet<'a> {
             packets.write(index, packet, lane.keypair.accepted());
             padding.fill(0);
             lane.bytes += len;
+            lane.longest = lane.longest.max(packet_len);
             let range = self.batch.commit(lane.endpoint, len);
             lane.keypair.seal_later(counter, self.batch.arena_mut(), range, &mut self.unsealed);
         }
@@ -200,7 +198,10 @@ impl<'a> Outlet<'a> {
     fn leave_lane(&mut self, now: Instant) {
         self.seal_waiting();
         let Some(lane) = self.lane.take() else { return };
-        if lane.bytes > 0 && lane.peer.note_sent(&lane.keypair, lane.bytes, now) {
+        if lane.bytes == 0 {
+            return;
+        }
+        if lane.peer.note_sent(&lane.keypair, lane.bytes, now) | lane.peer.note_length(lane.longest, now) {
             self.mailbox.leave(|letters| letters.attention(lane.peer.id()));
         }
     }

@@ -3,32 +3,28 @@
 //! ```text
 //!            route, peer, interface say: full
 //!   fresh ─────────────────────────────▶ searching ──full answered───────────▶ settled ──10 min──▶ searching
-//!                                         │  ▲                                  ▲
-//!                          round of 0.5 s ▼  │ only short ones answered         │ nothing left to tell apart
-//!                                        sections between answered and not ─────┘
+//!                                         │  ▲                                  ▲ │
+//!                          round of 0.5 s ▼  │ only short ones answered         │ │ long packets flow: 6 s
+//!                                        sections between answered and not ─────┘ ▼
+//!                                            nothing left to tell apart          confirming ──answered──▶ settled
 //! ```
 //!
 //! A search begins with one probe of the full size and one that every path takes. Most paths answer both, and that was
-//! all. Where only the short one is answered, the sizes in between are probed, several at once, and the full one again, so
-//! that a few lost packets make no path look narrow. Where not even the short one is, nothing is concluded.
+//! all. Where only the short one is answered, the sizes in between are probed, several at once, and the full one again, until
+//! chance is no explanation (`rounds.rs`): loss makes no path look narrow. Where not even the short one is, nothing is
+//! concluded. A finding belongs to the endpoint that it was made at, with answers to numbers that were sent nowhere else.
+//!
+//! A path may become narrower while nobody's address changes. So the size in use is asked about again and again, but only
+//! while packets are sent that a narrower path would lose: an idle tunnel is silent.
 
+mod rounds;
+
+use rounds::{Outcome, Rounds, Step};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-/// How long a round of probes waits for answers; doubled while nothing comes.
-const ROUND: Duration = Duration::from_millis(500); // the slowest path that people still use for calls
-/// Rounds in which nothing was answered, after which the search rests: the path is dead, not narrow.
-const SILENT_ROUNDS: u32 = 4;
-/// Rounds that probe the full size in vain before a path is called narrow.
-const FULL_TRIES: u32 = 3;
-/// Rounds after which the best size so far has to do.
-const MAX_ROUNDS: u32 = 8;
-/// Sizes between answered and unanswered that are probed at once.
-const SECTIONS: u16 = 7;
-/// Sizes that lie closer together than this many bytes are not told apart.
-const RESOLUTION: u16 = 4;
 /// How long a finding is trusted.
 const TRUSTED: Duration = Duration::from_secs(600); // as Linux trusts what ICMP told it (RFC 8201 says the same)
 /// The same where the local system has to be told to cut: it forgets that after [`TRUSTED`], and is told again before.
@@ -38,6 +34,10 @@ const REST: Duration = Duration::from_secs(60);
 /// From the beginning of one search to that of the next that the peer's address is the reason of: whoever can make it move with
 /// every packet, and with false source addresses even aim, has two long datagrams a second from us at the most.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// From the end of one look at the path to the next while long packets flow. With the search that may follow it is over before
+/// a TCP connection that has stalled tries for the seventh time (12.6 s), and costs 3 kbit/s.
+const CONFIRM: Duration = Duration::from_secs(6);
 
 /// A size that every path takes, in bytes: with its headers it is as long as the longest handshake message.
 const SHORT_PROBE: u16 = 1200;
@@ -97,7 +97,16 @@ pub(super) struct PathMtu {
     /// When the last search began.
     searched: Option<Instant>,
     /// A search has ended, and nobody has asked yet.
-    ended: bool,
+    ended: Option<Ended>,
+}
+
+/// How a search has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Answers over this very path say what it takes.
+    Found,
+    /// Nothing is known that was not known before.
+    Nothing,
 }
 
 /// What a search has found.
@@ -107,6 +116,9 @@ struct Found {
     passes: u16,
     /// The longest that was tried.
     tried: u16,
+    /// Whether it was found at the endpoint of now. One of before limits what is sent until more is known, and is no reason to
+    /// say anything of another address.
+    is_here: bool,
 }
 
 /// Where the search stands.
@@ -119,31 +131,8 @@ enum Search {
     Running(Rounds),
     /// Nothing to do before that, whatever becomes of the address. Not begun.
     Delayed { until: Instant },
-    /// Nothing to do before that.
-    Resting { until: Instant },
-}
-
-#[derive(Debug)]
-struct Rounds {
-    id: u32,
-    /// The size that it is all about.
-    full: u16,
-    /// A size that passes wherever anything does.
-    short: u16,
-    /// The longest that was answered; 0 for none yet.
-    low: u16,
-    /// The shortest that was not, in a round in which another was.
-    high: u16,
-    /// What was sent in this round.
-    sizes: Vec<u16>,
-    /// Whether anything was answered in this round.
-    answered: bool,
-    /// Rounds with answers, none of them to the full size.
-    failed: u32,
-    /// Rounds without any.
-    silent: u32,
-    /// When this round is over.
-    ends: Instant,
+    /// Nothing to do before that; where long packets flow, not before `confirm`.
+    Resting { until: Instant, confirm: Option<Instant> },
 }
 
 impl PathMtu {
@@ -166,6 +155,9 @@ impl PathMtu {
     /// search waits until [`PAUSE`] has passed since the last began.
     pub(super) fn begin(&mut self, endpoint: Option<SocketAddr>, now: Instant) {
         self.endpoint = endpoint;
+        if let Some(found) = &mut self.found {
+            found.is_here = false;
+        }
         let earliest = self.searched.map(|at| at + PAUSE).filter(|at| *at > now);
         self.search = earliest.map_or(Search::Fresh, |until| Search::Delayed { until });
     }
@@ -207,29 +199,50 @@ impl PathMtu {
         }
     }
 
+    /// The longest packet that passes whole, in bytes, where that is less than what should.
+    pub(super) fn narrow(&self) -> Option<u16> {
+        self.found.filter(|found| found.passes < found.tried).map(|found| found.passes)
+    }
+
+    /// Length in bytes of the longest packet that passes whatever becomes of the path, as far as that is for probes to say.
+    pub(super) fn surely_passes(policy: MtuPolicy) -> u16 {
+        match policy.mode {
+            MtuMode::Unlimited => u16::MAX,
+            MtuMode::Given | MtuMode::Within | MtuMode::Follow => SHORT_PROBE.min(policy.floor),
+        }
+    }
+
     /// Whether the path loses what must pass, and no router on it cuts: datagrams are to be cut by the local system.
     pub(super) fn must_be_cut_here(&self, policy: MtuPolicy, interface: u16) -> bool {
         let limit = self.limit(policy, interface);
-        let loses = self.found.is_some_and(|found| found.passes < found.tried && found.passes < limit);
+        let loses = self
+            .found
+            .is_some_and(|found| found.is_here && found.passes < found.tried && found.passes < limit);
         let is_v6 = self.endpoint.is_some_and(|endpoint| endpoint.ip().to_canonical().is_ipv6());
         loses && is_v6 && limit < u16::MAX
     }
 
-    /// When [`PathMtu::poll`] has something to do; `None` while it is to be called at once, or never.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
+    /// When [`PathMtu::poll`] has something to do; `None` while it is to be called at once, or never. `long`: since when packets
+    /// are sent that a narrower path would lose.
+    pub(super) fn next_timeout(&self, long: Option<Instant>) -> Option<Instant> {
         match &self.search {
             Search::Fresh => None,
-            Search::Running(rounds) => Some(rounds.ends),
-            Search::Delayed { until } | Search::Resting { until } => Some(*until),
+            Search::Running(rounds) => Some(rounds.ends()),
+            Search::Delayed { until } => Some(*until),
+            Search::Resting { until, confirm } => {
+                let confirm = long.zip(*confirm).map(|(long, confirm)| long.max(confirm));
+                Some(confirm.map_or(*until, |at| at.min(*until)))
+            }
         }
     }
 
     /// What is to be sent now to a peer that answers probes; `id` makes fresh numbers. Called when something has changed and
-    /// when time has come.
+    /// when time has come; `long` as in [`PathMtu::next_timeout`].
     pub(super) fn poll(
         &mut self,
         policy: MtuPolicy,
         interface: u16,
+        long: Option<Instant>,
         id: impl FnOnce() -> u32,
         now: Instant,
     ) -> Vec<Probe> {
@@ -239,69 +252,97 @@ impl PathMtu {
             MtuMode::Given => true,
             MtuMode::Within | MtuMode::Follow => false,
         };
-        let begins = match &self.search {
-            Search::Fresh => true,
-            Search::Running(rounds) => rounds.full != full,
-            Search::Delayed { until } => now >= *until,
-            Search::Resting { until } => {
-                now >= *until || self.found.is_some_and(|found| found.is_outgrown_by(full))
+        let short = Self::surely_passes(policy);
+        let mut sizes = self.begin_if_due(full, short, long, id, now);
+        if let Search::Running(rounds) = &mut self.search
+            && sizes.is_empty()
+            && now >= rounds.ends()
+        {
+            match rounds.close(now) {
+                Step::Ask(next) => sizes = next,
+                Step::End(outcome) => self.settle(outcome, now),
             }
-        };
-        if begins {
-            self.searched = Some(now);
-            self.search = Search::Running(Rounds::new(id(), full, policy.floor, now));
-        }
-        let Search::Running(rounds) = &mut self.search else { return Vec::new() };
-        if now < rounds.ends {
-            return Vec::new();
-        }
-        let tried = rounds.full;
-        if let Some(outcome) = if begins { None } else { rounds.close() } {
-            self.settle(outcome, tried, now);
             if self.must_be_cut_here(policy, interface)
-                && let Search::Resting { until } = &mut self.search
+                && let Search::Resting { until, .. } = &mut self.search
             {
                 *until = (*until).min(now + TRUSTED_TO_CUT);
             }
-            return Vec::new();
         }
-        rounds.ends = now + ROUND * (1 << rounds.silent);
-        let id = rounds.id;
-        let probe = |size| Probe { id, size, may_be_cut: may_be_cut && size == full };
-        rounds.sizes.iter().copied().map(probe).collect()
+        let probe = |(id, size)| Probe { id, size, may_be_cut: may_be_cut && size == full };
+        sizes.into_iter().map(probe).collect()
     }
 
-    /// Whether a search has just ended: asked once after [`PathMtu::poll`].
-    pub(super) const fn take_ended(&mut self) -> bool {
-        core::mem::replace(&mut self.ended, false)
+    /// Begins a search if it is time: numbers and sizes of its first probes.
+    fn begin_if_due(
+        &mut self,
+        full: u16,
+        short: u16,
+        long: Option<Instant>,
+        id: impl FnOnce() -> u32,
+        now: Instant,
+    ) -> Vec<(u32, u16)> {
+        let in_use = self.narrow().map_or(full, |passes| passes.min(full));
+        let is_outgrown = self.found.is_some_and(|found| found.is_outgrown_by(full));
+        let confirms = match &self.search {
+            Search::Delayed { until } if now < *until => return Vec::new(),
+            Search::Fresh | Search::Delayed { .. } => None,
+            Search::Running(rounds) => match rounds.confirms() {
+                Some(until) if rounds.full() != in_use => Some(until),
+                None if rounds.full() != full => None,
+                Some(_) | None => return Vec::new(),
+            },
+            Search::Resting { until, .. } if now >= *until || is_outgrown => None,
+            Search::Resting { until, confirm } => match long.zip(*confirm) {
+                Some((_, confirm)) if now >= confirm => Some(*until),
+                Some(_) | None => return Vec::new(),
+            },
+        };
+        let about = if confirms.is_some() { in_use } else { full };
+        if confirms.is_none() {
+            self.searched = Some(now);
+        }
+        let (rounds, probes) = Rounds::begin(id(), about, short, confirms, now);
+        self.search = Search::Running(rounds);
+        probes
     }
 
-    /// The peer has received a probe of `size` bytes; `true` when that ends the search.
+    /// How a search has just ended, if one has: asked once after [`PathMtu::poll`] and [`PathMtu::handle_answer`].
+    pub(super) const fn take_ended(&mut self) -> Option<Ended> {
+        self.ended.take()
+    }
+
+    /// The peer has received a probe of `size` bytes, and said so from where this search is about; `true` when that ends the
+    /// search.
     pub(super) fn handle_answer(&mut self, id: u32, size: u16, now: Instant) -> bool {
         let Search::Running(rounds) = &mut self.search else { return false };
-        if rounds.id != id || size > rounds.full {
-            return false; // Of an earlier search, or of none.
+        let outcome = rounds.handle_answer(id, size);
+        if let Some(outcome) = outcome {
+            self.settle(outcome, now);
         }
-        rounds.answered = true;
-        rounds.low = rounds.low.max(size);
-        let done = rounds.low == rounds.full;
-        if done {
-            let full = rounds.full;
-            self.settle(Outcome::Passes(full), full, now);
-        }
-        done
+        outcome.is_some()
     }
 
-    fn settle(&mut self, outcome: Outcome, tried: u16, now: Instant) {
-        let until = match outcome {
-            Outcome::Passes(passes) => {
-                self.found = Some(Found { passes, tried });
+    fn settle(&mut self, outcome: Outcome, now: Instant) {
+        let Search::Running(rounds) = &self.search else { return };
+        let (full, confirms) = (rounds.full(), rounds.confirms());
+        let narrow = self.narrow().is_some();
+        let until = match (outcome, confirms) {
+            // What is in use still passes; whether more would by now is for the next search to say.
+            (Outcome::Passes(passes), Some(until)) if passes == full && narrow => until,
+            (Outcome::Passes(passes), _) => {
+                let before = confirms.and(self.found).map_or(0, |found| found.tried);
+                self.found = Some(Found { passes, tried: full.max(before), is_here: true });
                 now + TRUSTED
             }
-            Outcome::Silence => now + REST,
+            (Outcome::Nothing, Some(until)) => until,
+            (Outcome::Nothing, None) => now + REST,
         };
-        self.search = Search::Resting { until };
-        self.ended = true;
+        let can_narrow = full > rounds.short();
+        self.search = Search::Resting { until, confirm: can_narrow.then(|| now + CONFIRM) };
+        self.ended = Some(match outcome {
+            Outcome::Passes(_) => Ended::Found,
+            Outcome::Nothing => Ended::Nothing,
+        });
     }
 }
 
@@ -309,51 +350,6 @@ impl Found {
     /// Whether everything that was tried passed, and more is wanted now.
     const fn is_outgrown_by(self, full: u16) -> bool {
         self.passes == self.tried && full > self.tried
-    }
-}
-
-/// How a search ends.
-#[derive(Clone, Copy)]
-enum Outcome {
-    /// This size passes, and as far as it was told apart nothing longer.
-    Passes(u16),
-    /// Not even a short probe does.
-    Silence,
-}
-
-impl Rounds {
-    fn new(id: u32, full: u16, floor: u16, now: Instant) -> Self {
-        let short = SHORT_PROBE.min(floor).min(full);
-        let mut sizes = vec![short, full];
-        sizes.dedup();
-        Self { id, full, short, low: 0, high: full, sizes, answered: false, failed: 0, silent: 0, ends: now }
-    }
-
-    /// The time of this round is over: how the search ends, or `None` and what to send in the next round.
-    fn close(&mut self) -> Option<Outcome> {
-        if !core::mem::take(&mut self.answered) {
-            self.silent += 1;
-            return (self.silent == SILENT_ROUNDS).then_some(Outcome::Silence);
-        }
-        self.failed += 1;
-        let before = self.high;
-        let unanswered = self.sizes.iter().copied().filter(|size| *size > self.low).min();
-        self.high = unanswered.unwrap_or(self.high).max(self.low + 1);
-        let told_apart = self.high - self.low <= RESOLUTION;
-        let is_sure = self.high == before; // Asked for twice in vain: no single loss narrows a path.
-        if (told_apart && is_sure && self.failed >= FULL_TRIES) || self.failed == MAX_ROUNDS {
-            return Some(Outcome::Passes(self.low));
-        }
-        self.sizes.clear();
-        self.sizes.push(self.short);
-        if !told_apart {
-            let (gap, parts) = (u32::from(self.high - self.low), u32::from(SECTIONS) + 1);
-            self.sizes.extend((1..parts).map(|part| self.low + (gap * part / parts) as u16));
-        }
-        self.sizes.push(self.high);
-        self.sizes.push(self.full);
-        self.sizes.dedup();
-        None
     }
 }
 

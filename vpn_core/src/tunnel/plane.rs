@@ -24,6 +24,8 @@ pub struct PeerPlane {
     pub(super) marks: Marks,
     /// The longest inner packet that it is sent, in bytes; 65535 for no limit.
     mtu: AtomicU16,
+    /// The longest that passes whatever becomes of the path, in bytes; 65535 where the path cannot be asked.
+    surely_passes: AtomicU16,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
 }
@@ -41,6 +43,8 @@ pub(super) struct Marks {
     pub(super) last_received: AtomicTime,
     /// When control will look at this peer anyway.
     pub(super) next_look: AtomicTime,
+    /// The first packet, since the path was last looked at, that a narrower one would lose.
+    pub(super) long: AtomicTime,
 }
 
 /// Why a peer cannot be sent to at once.
@@ -73,6 +77,7 @@ impl PeerPlane {
             endpoint: RwLock::new(None),
             marks: Marks::default(),
             mtu: AtomicU16::new(u16::MAX),
+            surely_passes: AtomicU16::new(u16::MAX),
             rx_bytes: AtomicU64::new(0),
             tx_bytes: AtomicU64::new(0),
         }
@@ -119,6 +124,17 @@ impl PeerPlane {
     /// Takes another limit; whether packets of another length are sent from now on.
     pub(super) fn set_mtu(&self, mtu: u16) -> bool {
         self.mtu.swap(mtu, Relaxed) != mtu
+    }
+
+    /// Notes the length in bytes of the longest packet of a batch that was sent; `true` asks for control's attention: whether the
+    /// path still takes such packets is to be confirmed.
+    pub fn note_length(&self, longest: usize, now: Instant) -> bool {
+        longest > usize::from(self.surely_passes.load(Relaxed))
+            && self.marks.long.set_if_unset(self.epoch, now)
+    }
+
+    pub(super) fn set_surely_passes(&self, len: u16) {
+        self.surely_passes.store(len, Relaxed);
     }
 
     pub(super) fn set_sending(&self, keypair: Option<Arc<Keypair>>) {

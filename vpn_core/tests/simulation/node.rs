@@ -269,6 +269,7 @@ impl Node {
         };
         let mut sent = Vec::with_capacity(packets.len());
         let mut bytes = 0;
+        let longest = packets.iter().map(Vec::len).max().unwrap_or(0);
         for packet in packets {
             let mut frame =
                 vec![0; outbound.keypair.payload_len(packet.len(), peer.mtu().min(MTU.into())) + OVERHEAD];
@@ -285,7 +286,7 @@ impl Node {
                 is_about_path: false,
             });
         }
-        if peer.note_sent(&outbound.keypair, bytes, now) {
+        if peer.note_sent(&outbound.keypair, bytes, now) | peer.note_length(longest, now) {
             self.device.handle_attention(peer.id(), now);
         }
         sent

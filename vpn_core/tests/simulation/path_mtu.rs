@@ -2,8 +2,9 @@
 
 use super::{
     network::{Kind, Network, Wire, millis, secs},
-    node::NodeSettings,
+    node::{NodeSettings, Peering},
 };
+use std::net::SocketAddr;
 use vpn_core::{
     base::DropReason,
     device::Forwarding,
@@ -174,6 +175,96 @@ fn loss_alone_makes_no_path_narrow() {
     net.weather.loss = 15;
     net.run_for(secs(30));
     assert_eq!((mtu(&net, CLIENT, GATEWAY), mtu(&net, GATEWAY, CLIENT)), (1420, 1420));
+}
+
+#[test]
+fn a_path_that_narrows_under_way_is_found_from_both_ends_and_used_again_when_it_widens() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(30));
+    black_hole(&mut net);
+    let narrows = net.now;
+    let is_wide = |net: &Network| mtu(net, CLIENT, GATEWAY).max(mtu(net, GATEWAY, CLIENT)) > NARROW as u16;
+    while is_wide(&net) {
+        assert!(
+            net.now - narrows < secs(10),
+            "{:?}",
+            [mtu(&net, CLIENT, GATEWAY), mtu(&net, GATEWAY, CLIENT)]
+        );
+        net.send_long(CLIENT, GATEWAY, false, 1400);
+        net.send_long(GATEWAY, CLIENT, false, 1400);
+        net.run_for(millis(100));
+    }
+    let fits = net.send_long(GATEWAY, CLIENT, false, mtu(&net, GATEWAY, CLIENT).into());
+    net.run_for(secs(1));
+    assert!(net.is_delivered(fits));
+    net.clear_rules();
+    net.run_for(secs(605));
+    assert!(is_wide(&net));
+}
+
+#[test]
+fn short_packets_and_silence_ask_for_no_probes() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(6));
+    let mut packets = 0;
+    let before = [probes(&net, CLIENT), probes(&net, GATEWAY)];
+    for _ in 0..120 {
+        net.send_long(CLIENT, GATEWAY, false, 1200);
+        packets += 1;
+        net.run_for(millis(500));
+    }
+    assert_eq!([probes(&net, CLIENT) - packets, probes(&net, GATEWAY)], before);
+}
+
+#[test]
+fn forty_per_cent_of_loss_narrow_no_path_while_long_packets_flow() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(6));
+    net.weather.loss = 40;
+    for _ in 0..3000 {
+        net.send_long(CLIENT, GATEWAY, false, 1400);
+        net.send_long(GATEWAY, CLIENT, false, 1400);
+        net.run_for(millis(100));
+        assert_eq!((mtu(&net, CLIENT, GATEWAY), mtu(&net, GATEWAY, CLIENT)), (1420, 1420));
+    }
+}
+
+#[test]
+fn what_was_found_at_one_address_is_said_of_no_other() {
+    let mut net = Network::new();
+    for (seed, mode) in [(1, MtuMode::Follow), (2, MtuMode::Within)] {
+        let node =
+            net.add(NodeSettings { mtu_policy: MtuPolicy { mode, floor: 1280 }, ..NodeSettings::new(seed) });
+        let address: SocketAddr = format!("[2001:db8::{seed}]:51820").parse().expect("an address");
+        (net.nodes[node].address, net.nodes[node].local) = (address, address.ip());
+    }
+    let towards_client = net.peering(CLIENT);
+    net.nodes[GATEWAY].set_peer(towards_client, net.now);
+    let towards_gateway = Peering { stay_connected: true, ..net.peering(GATEWAY) };
+    net.nodes[CLIENT].set_peer(towards_gateway, net.now);
+    // The client answers short probes alone.
+    let (own, victim) = (net.nodes[CLIENT].address, "[2001:db8::3]:51820".parse().expect("an address"));
+    net.rule(move |wire: &Wire| {
+        wire.to != victim && (wire.to != own || wire.datagram.len() <= 1200 + OVERHEAD)
+    });
+    net.run_for(secs(10));
+    let told = |net: &Network| -> Vec<SocketAddr> {
+        let events = net.nodes[GATEWAY].events.iter();
+        let remote = |event: &Event| match event {
+            Event::PathLosesDatagrams { endpoint, .. } => Some(endpoint.remote),
+            _ => None,
+        };
+        events.filter_map(|(_, event)| remote(event)).collect()
+    };
+    assert_eq!(told(&net), [own]);
+    for second in 0..120 {
+        // Then it sends from the victim's, for good, and in turn with its own.
+        net.nodes[CLIENT].address = if second < 60 || second % 2 == 0 { victim } else { own };
+        net.send(CLIENT, GATEWAY);
+        net.run_for(secs(1));
+    }
+    assert_eq!(net.nodes[GATEWAY].status_of(net.key(CLIENT), net.now).mtu, 1280, "its own packets");
+    assert!(told(&net).iter().all(|told| *told == own), "{:?}", told(&net));
 }
 
 #[test]

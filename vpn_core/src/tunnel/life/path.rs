@@ -2,8 +2,12 @@
 
 use super::{Context, Tunnel};
 use crate::{
+    base::Endpoint,
     session::Keypair,
-    tunnel::Event,
+    tunnel::{
+        Event,
+        path_mtu::{Ended, PathMtu},
+    },
     wire::{
         hybrid::Features,
         path::{PATH_MESSAGE_SIZE, PathMessage},
@@ -33,31 +37,51 @@ impl Tunnel {
                 else {
                     return;
                 };
-                self.send_path_message(&keypair, PathMessage::Answer { id, size }, true, cx);
+                let answer = PathMessage::Answer { id, size };
+                self.send_path_message(&keypair, self.plane.endpoint(), answer, true, cx);
             }
             PathMessage::Answer { id, size } => {
-                if self.path.handle_answer(id, size, cx.now) {
+                // One that comes from elsewhere is of no search over the path of now.
+                let is_here = self.path.is_about(self.plane.endpoint().map(|endpoint| endpoint.remote));
+                if is_here && self.path.handle_answer(id, size, cx.now) {
                     self.follow_path(cx);
                 }
             }
         }
     }
 
+    /// The longest packet that passes the path whole, in bytes, where that is less than what should.
+    pub fn narrow_path(&self) -> Option<u16> {
+        self.path.narrow()
+    }
+
     /// Looks whether the path is another one, publishes what may be sent over it, and probes it if that is due.
     pub(super) fn follow_path(&mut self, cx: &mut Context<'_>) {
-        let endpoint = self.plane.endpoint().map(|endpoint| endpoint.remote);
-        if !self.path.is_about(endpoint) {
-            self.path.begin(endpoint, cx.now);
+        // Read once: the packet path moves it, and nothing found at one address may be said of another.
+        let endpoint = self.plane.endpoint();
+        let remote = endpoint.map(|endpoint| endpoint.remote);
+        if !self.path.is_about(remote) {
+            self.path.begin(remote, cx.now);
         }
-        self.probe_path(cx);
+        self.probe_path(endpoint, cx);
         let (peer, interface) = (self.plane.id(), cx.interface_mtu());
         let mtu = self.path.limit(cx.mtu_policy, interface);
         if self.plane.set_mtu(mtu) && self.slots.current.is_some() {
             cx.events.push_back(Event::PathMtuChanged { peer, mtu });
         }
-        if self.path.take_ended()
+        let can_be_asked = self.probed_over().is_some();
+        self.plane.set_surely_passes(if can_be_asked {
+            PathMtu::surely_passes(cx.mtu_policy)
+        } else {
+            u16::MAX
+        });
+        let ended = self.path.take_ended();
+        if ended.is_some() {
+            self.plane.marks.long.clear();
+        }
+        if ended == Some(Ended::Found)
             && self.path.must_be_cut_here(cx.mtu_policy, interface)
-            && let Some(endpoint) = self.plane.endpoint()
+            && let Some(endpoint) = endpoint
         {
             cx.events.push_back(Event::PathLosesDatagrams { peer, endpoint });
         }
@@ -65,13 +89,19 @@ impl Tunnel {
 
     /// When [`Tunnel::follow_path`] is due, if there is a session to probe over.
     pub(super) fn path_timeout(&self) -> Option<Instant> {
-        self.probed_over().filter(|_| !self.is_silent()).and(self.path.next_timeout())
+        let can_be_asked = self.probed_over().is_some() && !self.is_silent();
+        can_be_asked.then(|| self.path.next_timeout(self.long_since())).flatten()
+    }
+
+    /// Since when packets are sent that a narrower path would lose.
+    fn long_since(&self) -> Option<Instant> {
+        self.plane.marks.long.get(self.plane.epoch())
     }
 
     /// A keepalive that is answered: the shortest probe (protocol.md 8.3.3). Its silence counts as that of traffic does.
     pub(super) fn ask(&mut self, keypair: &Keypair, cx: &mut Context<'_>) {
         let probe = PathMessage::Probe { id: cx.rng.next_u32(), size: PATH_MESSAGE_SIZE as u16 };
-        self.send_path_message(keypair, probe, true, cx);
+        self.send_path_message(keypair, self.plane.endpoint(), probe, true, cx);
         self.plane.marks.unanswered.set_if_unset(self.plane.epoch(), cx.now);
         self.asked = Some(cx.now);
     }
@@ -82,15 +112,16 @@ impl Tunnel {
         keypair.accepted().contains(Features::PATH_PROBES).then_some(keypair)
     }
 
-    fn probe_path(&mut self, cx: &mut Context<'_>) {
+    fn probe_path(&mut self, endpoint: Option<Endpoint>, cx: &mut Context<'_>) {
         // A silent peer is asked with inits, at one endpoint after the other; a finding over the dead session would be none.
         let is_live = self.is_live(cx.now);
         let Some(keypair) = self.probed_over().filter(|_| is_live).map(Arc::clone) else { return };
         let interface = cx.interface_mtu();
-        let probes = self.path.poll(cx.mtu_policy, interface, || cx.rng.next_u32(), cx.now);
+        let long = self.long_since();
+        let probes = self.path.poll(cx.mtu_policy, interface, long, || cx.rng.next_u32(), cx.now);
         for probe in probes {
             let message = PathMessage::Probe { id: probe.id, size: probe.size };
-            self.send_path_message(&keypair, message, probe.may_be_cut, cx);
+            self.send_path_message(&keypair, endpoint, message, probe.may_be_cut, cx);
         }
     }
 
@@ -99,12 +130,13 @@ impl Tunnel {
     fn send_path_message(
         &self,
         keypair: &Keypair,
+        endpoint: Option<Endpoint>,
         message: PathMessage,
         may_be_cut: bool,
         cx: &mut Context<'_>,
     ) {
         let reserved = keypair.reserve(1, cx.now).ok().and_then(|mut counters| counters.next());
-        let (Some(counter), Some(endpoint)) = (reserved, self.plane.endpoint()) else { return };
+        let (Some(counter), Some(endpoint)) = (reserved, endpoint) else { return };
         let payload = message.payload();
         let mut frame = vec![0; payload.len() + OVERHEAD];
         frame[HEADER_SIZE..HEADER_SIZE + payload.len()].copy_from_slice(&payload);
