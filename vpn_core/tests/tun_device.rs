@@ -21,7 +21,7 @@ use vpn_core::{
     local_tun::{
         FrameFormat, MAX_FRAME_SIZE, Offloads, SuperPacket, Tun, TunConfig, TunError, TunQueue, TunWriter,
     },
-    udp::{Interrupt, RecvBatch, SendBatch, UdpConfig, UdpSocket, Wake},
+    udp::{Cut, Interrupt, RecvBatch, SendBatch, UdpConfig, UdpSocket, Wake},
     wire::{
         hybrid::Features,
         payload::{Checksum, InnerPacket},
@@ -281,7 +281,7 @@ fn exchange_over_udp(near: &str, far: &str) {
     let mut batch = SendBatch::new(0);
     for (index, len) in lens.iter().enumerate() {
         batch.slot(*len).expect("fits").fill(index as u8);
-        batch.commit(to, *len);
+        batch.commit(to, Cut::ByPath, *len);
     }
     assert_eq!(sender.send(&mut batch).sent, lens.len());
     let interrupt = Interrupt::new().expect("descriptors are left");

@@ -11,7 +11,7 @@ use std::{
 };
 use vpn_core::{
     base::Endpoint,
-    udp::{Interrupt, RecvBatch, SendBatch, SendReport, UdpConfig, UdpError, UdpSocket, Wake, Watch},
+    udp::{Cut, Interrupt, RecvBatch, SendBatch, SendReport, UdpConfig, UdpError, UdpSocket, Wake, Watch},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ fn empty_datagrams_do_not_keep_a_batch_from_being_served() {
     let target = receiver.local_addr();
     let mut batch = SendBatch::new(0);
     batch.slot(3).expect("fits").copy_from_slice(b"abc");
-    batch.commit(to("127.0.0.1", &receiver), 3);
+    batch.commit(to("127.0.0.1", &receiver), Cut::ByPath, 3);
     assert_eq!(sender.send(&mut batch).sent, 1);
     let floods: usize = (0..600).map(|_| usize::from(plain.send_to(&[], target).is_ok())).sum();
     assert_eq!(floods, 600);
@@ -75,7 +75,7 @@ fn datagram(index: usize, len: usize) -> Vec<u8> {
 
 fn add(batch: &mut SendBatch, to: Endpoint, content: &[u8]) {
     batch.slot(content.len()).expect("the batch has room").copy_from_slice(content);
-    batch.commit(to, content.len());
+    batch.commit(to, Cut::ByPath, content.len());
 }
 
 /// Sends `lens` as one batch and checks that they arrive as they were; the number of runs received.

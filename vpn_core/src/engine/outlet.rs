@@ -6,7 +6,7 @@ use crate::{
     device::DataPlane,
     session::{CounterRange, Keypair, Unsealed},
     tunnel::{NotReady, PeerPlane, StagedPacket},
-    udp::{SendBatch, UdpSocket},
+    udp::{Cut, SendBatch, UdpSocket},
     wire::{
         hybrid::Features,
         transport::{HEADER_SIZE, OVERHEAD},
@@ -38,6 +38,7 @@ struct Lane {
     peer: Arc<PeerPlane>,
     keypair: Arc<Keypair>,
     endpoint: Endpoint,
+    cut: Cut,
     /// The longest packet that the peer is sent, beyond which nothing is padded.
     mtu: usize,
     /// Sent since the peer's marks were last updated.
@@ -130,8 +131,9 @@ impl<'a> Outlet<'a> {
         if self.lane.as_ref().is_none_or(|lane| lane.peer.id() != peer.id()) {
             self.leave_lane(now);
             let (keypair, endpoint) = peer.outlet()?;
+            let cut = if peer.follows_icmp(&keypair) { Cut::ByPath } else { Cut::ByInterface };
             let (peer, mtu) = (Arc::clone(peer), self.plane.mtu().min(peer.mtu()));
-            self.lane = Some(Lane { peer, keypair, endpoint, mtu, bytes: 0, longest: 0 });
+            self.lane = Some(Lane { peer, keypair, endpoint, cut, mtu, bytes: 0, longest: 0 });
         }
         let lane = self.lane.as_ref().ok_or(NotReady::NoKeypair)?;
         lane.keypair.reserve(n, now).map_err(|_expired| NotReady::NoKeypair)
@@ -155,7 +157,7 @@ impl<'a> Outlet<'a> {
             padding.fill(0);
             lane.bytes += len;
             lane.longest = lane.longest.max(packet_len);
-            let range = self.batch.commit(lane.endpoint, len);
+            let range = self.batch.commit(lane.endpoint, lane.cut, len);
             lane.keypair.seal_later(counter, self.batch.arena_mut(), range, &mut self.unsealed);
         }
         if self.lane.as_ref().is_some_and(|lane| lane.bytes >= ARENA_SIZE) {

@@ -11,19 +11,20 @@ use std::{io, time::Instant};
 pub(super) fn run(shared: &Shared) -> io::Result<()> {
     let (mut uplink, mut downlink) = (Uplink::new(shared), Downlink::new(shared));
     loop {
-        let (mut udp, mut tun) = (Watch::new(&*shared.udp).for_reading(), Watch::new(&*shared.tun));
         let patience = uplink.blocked_for(Instant::now());
-        match patience {
-            Some(_) => udp = udp.for_writing(),
-            None => tun = tun.for_reading(),
-        }
-        let mut watched = [udp, tun];
+        let blocked = shared.udp.blocked();
+        // While the way out is blocked nothing is read that would go there.
+        let uplinks = match patience {
+            Some(_) => Watch::new(&blocked).for_writing(),
+            None => Watch::new(&*shared.tun).for_reading(),
+        };
+        let mut watched = [Watch::new(&*shared.udp).for_reading(), uplinks];
         if shared.interrupt.wait(&mut watched, patience)? == Wake::Interrupted {
             return Ok(());
         }
         if watched[0].is_readable() {
             downlink.step()?;
         }
-        uplink.step(watched[0].is_writable())?;
+        uplink.step(watched[1].is_writable())?;
     }
 }

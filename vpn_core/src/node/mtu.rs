@@ -114,7 +114,7 @@ impl Running<'_> {
             .filter_map(|peer| Some((peer.key, peer.endpoint?.ip())))
             .map(|(key, endpoint)| {
                 let route = system.route_mtu(endpoint);
-                (key, route.map(|route| inner_mtu(believed(route, key.protocol()), endpoint)))
+                (key, route.map(|route| inner_mtu(believed(route, key.protocol(), endpoint), endpoint)))
             })
             .collect();
         drop(system);
@@ -157,12 +157,12 @@ impl Running<'_> {
     }
 }
 
-/// What of a route is believed, in bytes. A hybrid peer is probed, which is surer than an ICMP message; for a WireGuard peer
-/// there is nothing else.
-fn believed(route: RouteMtu, protocol: Protocol) -> u32 {
-    match protocol {
-        Protocol::Hybrid => route.configured,
-        Protocol::Wireguard => route.remembered.unwrap_or(route.configured),
+/// What of a route is believed, in bytes. A hybrid peer is probed, which is surer than an ICMP message. For a WireGuard peer there
+/// is nothing else over IPv6; over IPv4 our datagrams may be cut, so that no router has reason to send one.
+fn believed(route: RouteMtu, protocol: Protocol, endpoint: IpAddr) -> u32 {
+    match (protocol, endpoint.to_canonical()) {
+        (Protocol::Hybrid, _) | (Protocol::Wireguard, IpAddr::V4(_)) => route.configured,
+        (Protocol::Wireguard, IpAddr::V6(_)) => route.remembered.unwrap_or(route.configured),
     }
 }
 
@@ -184,6 +184,20 @@ mod tests {
         let inner = [(1500, v4), (1500, v6), (1500, mapped), (10, v4), (1 << 20, v6)]
             .map(|(outer, to)| inner_mtu(outer, to));
         assert_eq!(inner, [1440, 1420, 1440, 0, u16::MAX]);
+    }
+
+    #[test]
+    fn icmp_counts_only_where_there_is_nothing_else() {
+        let route = RouteMtu { configured: 1500, remembered: Some(1280) };
+        let [v4, v6]: [IpAddr; 2] = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().expect("an address"));
+        let believed = [
+            (Protocol::Hybrid, v4),
+            (Protocol::Hybrid, v6),
+            (Protocol::Wireguard, v4),
+            (Protocol::Wireguard, v6),
+        ]
+        .map(|(protocol, to)| believed(route, protocol, to));
+        assert_eq!(believed, [1500, 1500, 1500, 1280]);
     }
 
     #[test]

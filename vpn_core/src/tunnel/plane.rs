@@ -8,7 +8,7 @@ use crate::{
     wire::{icmp::may_be_fragmented, ip::IPV6_MIN_MTU},
 };
 use arc_swap::ArcSwapOption;
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
@@ -26,6 +26,8 @@ pub struct PeerPlane {
     mtu: AtomicU16,
     /// The longest that passes whatever becomes of the path, in bytes; 65535 where the path cannot be asked.
     surely_passes: AtomicU16,
+    /// Whether the path loses what must pass: the local system is to cut datagrams as it has been told.
+    is_cut_here: AtomicBool,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
 }
@@ -78,6 +80,7 @@ impl PeerPlane {
             marks: Marks::default(),
             mtu: AtomicU16::new(u16::MAX),
             surely_passes: AtomicU16::new(u16::MAX),
+            is_cut_here: AtomicBool::new(false),
             rx_bytes: AtomicU64::new(0),
             tx_bytes: AtomicU64::new(0),
         }
@@ -124,6 +127,16 @@ impl PeerPlane {
     /// Takes another limit; whether packets of another length are sent from now on.
     pub(super) fn set_mtu(&self, mtu: u16) -> bool {
         self.mtu.swap(mtu, Relaxed) != mtu
+    }
+
+    /// Whether what ICMP says of the path counts for datagrams to this peer: where it cannot be probed, and where probes have
+    /// found that the path loses what must pass.
+    pub fn follows_icmp(&self, keypair: &Keypair) -> bool {
+        keypair.protocol() == Protocol::Wireguard || self.is_cut_here.load(Relaxed)
+    }
+
+    pub(super) fn set_cut_here(&self, is_cut_here: bool) {
+        self.is_cut_here.store(is_cut_here, Relaxed);
     }
 
     /// Notes the length in bytes of the longest packet of a batch that was sent; `true` asks for control's attention: whether the

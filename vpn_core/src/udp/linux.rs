@@ -2,12 +2,14 @@
 
 use super::{
     config::{UdpConfig, UdpError},
+    message::Name,
     socket::{UdpSocket, is_any_v6, system},
     sys,
 };
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
+    net::Ipv6Addr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -22,7 +24,10 @@ impl UdpSocket {
     /// # Errors
     /// `EPERM` without `CAP_NET_ADMIN`.
     pub fn set_mark(&self, mark: u32) -> io::Result<()> {
-        sys::set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+        for fd in self.ways_out() {
+            sys::set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())?;
+        }
+        Ok(())
     }
 }
 
@@ -53,10 +58,11 @@ impl AsFd for Bell {
 }
 
 /// Whether anybody may cut what is sent from now on. If not, the kernel looks at the interface's MTU only: what an ICMP
-/// message, true or forged, has said of the path does not count.
+/// message, true or forged, has said of the path does not count. If so, it counts over IPv6, where nobody else cuts; over IPv4 the
+/// kernel does not even listen to it.
 pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::Result<()> {
     let (for_v4, for_v6) = if allowed {
-        (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT)
+        (libc::IP_PMTUDISC_OMIT, libc::IPV6_PMTUDISC_DONT)
     } else {
         (libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE)
     };
@@ -64,6 +70,31 @@ pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::
         sys::set_option(fd, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, for_v6)?;
     }
     sys::set_option(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, for_v4) // a dual-stack socket has both
+}
+
+/// A second way out of the port that `receiving` is bound to, for datagrams over IPv6 that are cut by the interface's MTU and not by
+/// what ICMP says ([`super::Cut`]). It is bound to an address that nobody has (RFC 6666), so that nothing ever arrives on it; what it
+/// sends has to name its source. `None` where the kernel knows no such thing: then the one socket does for all.
+pub(super) fn second_way_out(
+    receiving: BorrowedFd<'_>,
+    port: u16,
+    config: &UdpConfig,
+) -> io::Result<Option<OwnedFd>> {
+    const NOBODY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+    let fd = open(libc::AF_INET6)?;
+    let set = |level, option, value| sys::set_option(fd.as_fd(), level, option, value);
+    set(libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)?;
+    if let Some(mark) = config.fwmark {
+        set(libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())?;
+    }
+    set_buffer(fd.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, config.send_buffer);
+    set(libc::SOL_IPV6, libc::IPV6_FREEBIND, 1)?;
+    sys::set_option(receiving, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    sys::bind(fd.as_fd(), &Name::of((NOBODY, port).into(), true))?;
+    // From here on its source has to be an address of ours.
+    set(libc::SOL_IPV6, libc::IPV6_FREEBIND, 0)?;
+    Ok(Some(fd))
 }
 
 /// Options without which the socket would not do what its user expects, and buffers.

@@ -98,6 +98,11 @@ pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::
     }
 }
 
+/// There is none: the kernel cuts by the interface's MTU anyway.
+pub(super) fn second_way_out(_: BorrowedFd<'_>, _: u16, _: &UdpConfig) -> io::Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
 /// Options without which the socket would not do what its user expects, and buffers.
 pub(super) fn set_required(fd: BorrowedFd<'_>, config: &UdpConfig, v6: bool) -> Result<(), UdpError> {
     let listen = config.listen;

@@ -32,6 +32,7 @@ pub use config::{UdpConfig, UdpError};
 pub use interrupt::{Interrupt, Wake, Watch};
 #[cfg(target_os = "macos")]
 pub use macos::scope_to;
+pub use pieces::Cut;
 pub use receive::{MAX_DATAGRAM_RUN, MAX_RECEIVED, Received, RecvBatch, RecvReport};
 pub use send::{MAX_SEGMENTS, MAX_SEND_SIZE, SendBatch, SendReport};
 pub use socket::UdpSocket;

@@ -1,5 +1,6 @@
 //! A batch of datagrams to send: one arena that frames are sealed into, grouped into runs for UDP GSO.
 
+use super::Cut;
 use crate::base::Endpoint;
 use std::ops::Range;
 
@@ -32,17 +33,19 @@ pub(super) struct Run {
     pub(super) stride: usize,
     pub(super) count: usize,
     pub(super) to: Endpoint,
+    pub(super) cut: Cut,
 }
 
 impl Run {
     /// Whether a datagram of `len` bytes to `to` can be added at the end.
-    fn takes(&self, to: &Endpoint, len: usize) -> bool {
+    fn takes(&self, to: &Endpoint, cut: Cut, len: usize) -> bool {
         let last_is_full = self.range.len() == self.stride * self.count;
         last_is_full
             && len <= self.stride
             && self.count < MAX_SEGMENTS
             && self.range.len() + len <= MAX_SEND_SIZE
             && self.to == *to
+            && self.cut == cut
     }
 }
 
@@ -83,7 +86,7 @@ impl SendBatch {
 
     /// Adds the first `len` bytes of the last [`Self::slot`] as one datagram to `to`, and answers where it lies in
     /// [`Self::arena_mut`]. More than the slot holds is cut; an empty datagram is not sent.
-    pub fn commit(&mut self, to: Endpoint, len: usize) -> Range<usize> {
+    pub fn commit(&mut self, to: Endpoint, cut: Cut, len: usize) -> Range<usize> {
         debug_assert!(len <= self.reserved, "a commit is not longer than its slot");
         let len = len.min(self.reserved);
         self.reserved = 0;
@@ -93,11 +96,11 @@ impl SendBatch {
         }
         self.used = range.end;
         match self.runs.last_mut() {
-            Some(run) if run.takes(&to, len) => {
+            Some(run) if run.takes(&to, cut, len) => {
                 run.range.end = range.end;
                 run.count += 1;
             }
-            _ => self.runs.push(Run { range: range.clone(), stride: len, count: 1, to }),
+            _ => self.runs.push(Run { range: range.clone(), stride: len, count: 1, to, cut }),
         }
         range
     }
@@ -169,7 +172,7 @@ mod tests {
         let mut batch = SendBatch::new(1 << 20);
         for &(port, len) in frames {
             batch.slot(len).expect("fits");
-            batch.commit(to(port), len);
+            batch.commit(to(port), Cut::ByPath, len);
         }
         assert_eq!(batch.datagrams(), frames.len());
         let mut runs = Vec::new();
@@ -203,14 +206,14 @@ mod tests {
         assert!(batch.slot(MAX_SEND_SIZE + 1).is_none());
         assert!(batch.slot(usize::MAX).is_none());
         batch.slot(MAX_SEND_SIZE).expect("fits");
-        batch.commit(to(1), MAX_SEND_SIZE - 1);
+        batch.commit(to(1), Cut::ByPath, MAX_SEND_SIZE - 1);
         assert!(batch.slot(2).is_none());
         assert!(batch.slot(1).is_some());
         batch.clear();
         assert!(batch.is_empty());
         for port in 0..MAX_RUNS as u16 {
             batch.slot(1).expect("fits");
-            batch.commit(to(port), 1);
+            batch.commit(to(port), Cut::ByPath, 1);
         }
         assert!(batch.slot(1).is_none());
     }
@@ -220,10 +223,10 @@ mod tests {
         let mut batch = SendBatch::new(0);
         batch.slot(100).expect("fits").fill(1);
         batch.slot(10).expect("fits").fill(2);
-        batch.commit(to(1), 0);
+        batch.commit(to(1), Cut::ByPath, 0);
         assert!(batch.is_empty());
         batch.slot(10).expect("fits").fill(3);
-        batch.commit(to(1), 5);
+        batch.commit(to(1), Cut::ByPath, 5);
         assert_eq!(batch.first().map(|(_, bytes)| bytes), Some([3; 5].as_slice()));
     }
 
@@ -232,7 +235,7 @@ mod tests {
         let mut batch = SendBatch::new(0);
         for (index, len) in [100, 100, 100, 50].into_iter().enumerate() {
             batch.slot(len).expect("fits").fill(index as u8);
-            batch.commit(to(1), len);
+            batch.commit(to(1), Cut::ByPath, len);
         }
         batch.advance(200);
         assert_eq!(batch.datagrams(), 2);
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!((run.stride, run.count, bytes), (100, 2, &[[2; 100].as_slice(), &[3; 50]].concat()[..]));
         // Nothing joins it behind the short one, and what comes now is sent after it.
         batch.slot(50).expect("fits").fill(4);
-        batch.commit(to(1), 50);
+        batch.commit(to(1), Cut::ByPath, 50);
         assert_eq!(batch.skip_first(), 2);
         assert_eq!(batch.first().map(|(_, bytes)| bytes), Some([4; 50].as_slice()));
         assert_eq!((batch.skip_first(), batch.skip_first()), (1, 0));

@@ -3,8 +3,10 @@
 use super::{
     config::{UdpConfig, UdpError},
     message::{Control, Name},
-    pieces::Whole,
-    platform::{self, Granted, is_from_network, may_be_about_source, request_offloads, set_required},
+    pieces::{Cut, Whole},
+    platform::{
+        self, Granted, is_from_network, may_be_about_source, request_offloads, second_way_out, set_required,
+    },
     receive::{RecvBatch, RecvReport},
     send::{Run, SendBatch, SendReport},
     sys,
@@ -31,6 +33,10 @@ const MAX_ERRORS: usize = 64; // each pending ICMP message is one
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: std::net::UdpSocket,
+    /// For what is cut by the interface's MTU alone.
+    second: Option<OwnedFd>,
+    /// Which of the two had no room for a run of datagrams last.
+    second_is_full: AtomicBool,
     local: SocketAddr,
     /// Cleared when the kernel refuses to segment for this socket.
     gso: AtomicBool,
@@ -77,12 +83,41 @@ impl UdpSocket {
         sys::bind(fd.as_fd(), &Name::of(listen, v6)).map_err(|source| bind_error(config.listen, source))?;
         let socket = std::net::UdpSocket::from(fd);
         let local = socket.local_addr().map_err(system("getsockname", config.listen))?;
-        Ok(Self { socket, local, gso: AtomicBool::new(gso), gro })
+        let second = if v6 {
+            second_way_out(socket.as_fd(), local.port(), config).unwrap_or_else(|error| {
+                tracing::info!(%error, "forged ICMPv6 messages can have datagrams cut");
+                None
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            socket,
+            second,
+            second_is_full: AtomicBool::new(false),
+            local,
+            gso: AtomicBool::new(gso),
+            gro,
+        })
     }
 
     /// The address and port that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// What a batch waits for that [`UdpSocket::send`] has reported as blocked.
+    pub fn blocked(&self) -> BorrowedFd<'_> {
+        match &self.second {
+            Some(second) if self.second_is_full.load(Ordering::Relaxed) => second.as_fd(),
+            Some(_) | None => self.as_fd(),
+        }
+    }
+
+    /// All descriptors that are sent through.
+    #[cfg(target_os = "linux")]
+    pub(super) fn ways_out(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        core::iter::once(self.as_fd()).chain(self.second.as_ref().map(AsFd::as_fd))
     }
 
     /// Whether runs are sent with one system call; may become false while sending.
@@ -178,7 +213,7 @@ impl UdpSocket {
     /// # Errors
     /// Why the kernel refuses it: `EWOULDBLOCK` where the socket's buffer is full.
     pub fn send_now(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
-        self.send_from(&to, datagram, None).map(drop)
+        self.send_from(self.as_fd(), &to, datagram, None).map(drop)
     }
 
     /// Sends one datagram that neither the kernel nor a router may cut: a probe. Does not wait.
@@ -192,13 +227,18 @@ impl UdpSocket {
 
     /// Sends a run, and answers how many of its bytes are dealt with: all, unless the socket's buffer is full.
     fn send_run(&self, run: &Run, bytes: &[u8], report: &mut SendReport) -> usize {
+        let (way_out, is_second) = self.way_out(run);
+        let blocked_after = |done| {
+            self.second_is_full.store(is_second, Ordering::Relaxed);
+            done
+        };
         if run.count > 1 && self.gso() {
-            match self.send_from(&run.to, bytes, Some(run.stride as u16)) {
+            match self.send_from(way_out, &run.to, bytes, Some(run.stride as u16)) {
                 Ok(source) => {
                     report.count(run.count, source);
                     return bytes.len();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return blocked_after(0),
                 Err(error) if self.is_about_gso(&error) => {}
                 Err(_) => {
                     report.dropped += run.count;
@@ -208,14 +248,23 @@ impl UdpSocket {
         }
         let mut done = 0;
         for datagram in bytes.chunks(run.stride) {
-            match self.send_from(&run.to, datagram, None) {
+            match self.send_from(way_out, &run.to, datagram, None) {
                 Ok(source) => report.count(1, source),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return done,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return blocked_after(done),
                 Err(_) => report.dropped += 1,
             }
             done += datagram.len();
         }
         done
+    }
+
+    /// What to send a run through, and whether that is the second one. That one knows no source by itself.
+    fn way_out(&self, run: &Run) -> (BorrowedFd<'_>, bool) {
+        let names_source = run.to.remote.is_ipv6() && run.to.local.is_some_and(|local| local.is_ipv6());
+        match (&self.second, run.cut) {
+            (Some(second), Cut::ByInterface) if names_source => (second.as_fd(), true),
+            (Some(_) | None, Cut::ByInterface | Cut::ByPath) => (self.as_fd(), false),
+        }
     }
 
     /// Whether the run is to be sent again one by one; switches GSO off where it cannot work.
@@ -234,9 +283,15 @@ impl UdpSocket {
         true
     }
 
-    /// Sends `bytes`, cut into datagrams of `stride` bytes if given, from the endpoint's local address or, when
+    /// Sends `bytes` through `way_out`, cut into datagrams of `stride` bytes if given, from the endpoint's local address or, when
     /// that is ours no more, from one of the kernel's choice.
-    fn send_from(&self, to: &Endpoint, bytes: &[u8], stride: Option<u16>) -> io::Result<Source> {
+    fn send_from(
+        &self,
+        way_out: BorrowedFd<'_>,
+        to: &Endpoint,
+        bytes: &[u8],
+        stride: Option<u16>,
+    ) -> io::Result<Source> {
         let name = Name::of(to.remote, self.local.is_ipv6());
         let mut control = Control::empty();
         if let Some(stride) = stride {
@@ -249,24 +304,24 @@ impl UdpSocket {
         };
         // An address of the other family cannot be the source, and the kernel would refuse it anyway.
         let Some(local) = to.local.filter(|local| local.is_ipv4() == to.remote.is_ipv4()) else {
-            return self.send_message(bytes, &name, &without_source).map(|()| Source::AsAsked);
+            return send_message(way_out, bytes, &name, &without_source).map(|()| Source::AsAsked);
         };
         control.push_source(local, scope);
-        match self.send_message(bytes, &name, &control) {
+        match send_message(way_out, bytes, &name, &control) {
             Ok(()) => Ok(Source::AsAsked),
             Err(error) if may_be_about_source(&error) => {
-                self.send_message(bytes, &name, &without_source).map(|()| Source::Stale)
+                send_message(self.as_fd(), bytes, &name, &without_source).map(|()| Source::Stale)
             }
             Err(error) => Err(error),
         }
     }
+}
 
-    fn send_message(&self, bytes: &[u8], name: &Name, control: &Control) -> io::Result<()> {
-        loop {
-            match sys::send(self.as_fd(), bytes, name, control) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return outcome,
-            }
+fn send_message(fd: BorrowedFd<'_>, bytes: &[u8], name: &Name, control: &Control) -> io::Result<()> {
+    loop {
+        match sys::send(fd, bytes, name, control) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
         }
     }
 }

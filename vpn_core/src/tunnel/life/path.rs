@@ -79,8 +79,10 @@ impl Tunnel {
         if ended.is_some() {
             self.plane.marks.long.clear();
         }
+        let must_be_cut_here = self.path.must_be_cut_here(cx.mtu_policy, interface);
+        self.plane.set_cut_here(must_be_cut_here);
         if ended == Some(Ended::Found)
-            && self.path.must_be_cut_here(cx.mtu_policy, interface)
+            && must_be_cut_here
             && let Some(endpoint) = endpoint
         {
             cx.events.push_back(Event::PathLosesDatagrams { peer, endpoint });
