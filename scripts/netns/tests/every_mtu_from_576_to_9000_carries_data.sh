@@ -16,6 +16,8 @@ set_outer_mtu() {
   done
 }
 set_inner_mtu() { local node; for node in client gateway; do ip -n "$(ns $node)" link set vpn0 mtu "$1"; done; }
+# both_know MTU: either end has heard in a new handshake what the other takes now.
+both_know() { jq -en --argjson mtu "$1" '[inputs.peers[] | select(.state == "up") | .mtu] == [$mtu, $mtu]' <(client_status) <(server_status); }
 
 # carry MTU ADDRESS_OF_GATEWAY ADDRESS_OF_WEB HEADERS: HEADERS are those of a ping in bytes.
 carry() {
@@ -31,6 +33,7 @@ carry_all() {                                            # OUTER_MTU MTU...
   local mtu; set_outer_mtu "$1"
   for mtu in "${@:2}"; do
     set_inner_mtu "$mtu"
+    expect_soon 5 "both ends know that $mtu bytes are taken" both_know "$mtu"
     carry "$mtu" $GATEWAY_INSIDE $WEB 28
     if ((mtu >= 1280)); then carry "$mtu" $GATEWAY_INSIDE6 $WEB6 48; fi          # less is no link for IPv6
   done

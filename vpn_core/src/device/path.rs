@@ -27,6 +27,9 @@ impl Device {
         self.plane().set_mtu(mtu.into());
         if self.mtu_policy.mode != mode || mode == MtuMode::Given {
             self.mtu_policy = MtuPolicy { mode, ..self.mtu_policy };
+            if let Some(node) = &mut self.hybrid {
+                node.parameters.mtu = mtu.into();
+            }
             self.for_all(now, Tunnel::handle_mtu_change);
         }
     }

@@ -41,6 +41,8 @@ const CONFIRM: Duration = Duration::from_secs(6);
 
 /// A size that every path takes, in bytes: with its headers it is as long as the longest handshake message.
 const SHORT_PROBE: u16 = 1200;
+/// The least MTU that a peer can announce, in bytes: every host takes as much (RFC 791), and what is less counts as this.
+const LEAST_ANNOUNCED: u16 = 576;
 /// MTU of a tunnel of which nothing is known, in bytes: fits an outer path of 1500 over IPv6.
 pub const DEFAULT_TUNNEL_MTU: u16 = 1420;
 
@@ -90,7 +92,8 @@ pub(super) struct PathMtu {
     endpoint: Option<SocketAddr>,
     /// What the route there takes, in bytes of inner packet.
     route: Option<u16>,
-    /// MTU of the peer's own interface, as it has said.
+    /// MTU of the peer's own interface, as it has said, at least [`LEAST_ANNOUNCED`]. It is sent no longer packet, whoever else
+    /// decides what.
     announced: Option<u16>,
     found: Option<Found>,
     search: Search,
@@ -142,8 +145,13 @@ impl PathMtu {
     }
 
     /// The peer says that its own interface has this MTU.
-    pub(super) const fn set_announced(&mut self, announced: u16) {
-        self.announced = Some(announced);
+    pub(super) fn set_announced(&mut self, announced: u16) {
+        self.announced = Some(announced.max(LEAST_ANNOUNCED));
+    }
+
+    /// The longest packet that the peer accepts, in bytes; `u16::MAX` where it has not said.
+    pub(super) fn accepted(&self) -> u16 {
+        self.announced.unwrap_or(u16::MAX)
     }
 
     /// Whether probes go to `endpoint` already, or went.
@@ -175,16 +183,15 @@ impl PathMtu {
 
     /// The size that should pass, in bytes, on a device whose interface has the MTU `interface`.
     pub(super) fn full(&self, policy: MtuPolicy, interface: u16) -> u16 {
-        let announced = self.announced.filter(|mtu| *mtu >= policy.floor);
         let full = match policy.mode {
             MtuMode::Unlimited | MtuMode::Given => interface,
-            MtuMode::Within => [self.route, announced].into_iter().flatten().fold(interface, u16::min),
+            MtuMode::Within => self.route.map_or(interface, |route| route.min(interface)),
             MtuMode::Follow => {
                 let unknown = DEFAULT_TUNNEL_MTU;
-                announced.unwrap_or(unknown).min(self.route.unwrap_or(unknown))
+                self.announced.unwrap_or(unknown).min(self.route.unwrap_or(unknown))
             }
         };
-        full.max(policy.floor.min(interface))
+        full.max(policy.floor.min(interface)).min(self.accepted())
     }
 
     /// The longest inner packet that is to be sent, in bytes; `u16::MAX` for no limit.
@@ -192,11 +199,12 @@ impl PathMtu {
         let full = self.full(policy, interface);
         let narrow = self.found.filter(|found| found.passes < found.tried && found.passes < full);
         let least = policy.floor.min(interface);
-        match (policy.mode, narrow) {
+        let limit = match (policy.mode, narrow) {
             (MtuMode::Unlimited, _) | (MtuMode::Given, None) => u16::MAX,
             (MtuMode::Given | MtuMode::Within | MtuMode::Follow, Some(found)) => found.passes.max(least),
             (MtuMode::Within | MtuMode::Follow, None) => full,
-        }
+        };
+        limit.min(self.accepted())
     }
 
     /// The longest packet that passes whole, in bytes, where that is less than what should.

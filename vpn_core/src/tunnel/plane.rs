@@ -24,6 +24,8 @@ pub struct PeerPlane {
     pub(super) marks: Marks,
     /// The longest inner packet that it is sent, in bytes; 65535 for no limit.
     mtu: AtomicU16,
+    /// The longest that it accepts, in bytes, and not more than it gets in pieces either; 65535 where it has not said.
+    accepted: AtomicU16,
     /// The longest that passes whatever becomes of the path, in bytes; 65535 where the path cannot be asked.
     surely_passes: AtomicU16,
     /// Whether the path loses what must pass: the local system is to cut datagrams as it has been told.
@@ -79,6 +81,7 @@ impl PeerPlane {
             endpoint: RwLock::new(None),
             marks: Marks::default(),
             mtu: AtomicU16::new(u16::MAX),
+            accepted: AtomicU16::new(u16::MAX),
             surely_passes: AtomicU16::new(u16::MAX),
             is_cut_here: AtomicBool::new(false),
             rx_bytes: AtomicU64::new(0),
@@ -117,11 +120,18 @@ impl PeerPlane {
     }
 
     /// Why a packet that is longer than [`PeerPlane::mtu`] is not sent: the MTU, in bytes, that its sender is to be told.
-    /// `None` for one that is sent all the same. `packet` begins with a header that was checked.
+    /// `None` for one that is sent all the same: its datagram is cut on the way. What the peer does not accept is not, cut or
+    /// whole. `packet` begins with a header that was checked.
     pub fn refuses(&self, packet: &[u8], len: usize) -> Option<u16> {
         let is_v6 = packet[0] >> 4 == 6;
         let mtu = self.mtu.load(Relaxed).max(if is_v6 { IPV6_MIN_MTU } else { 0 });
-        (len > usize::from(mtu) && !may_be_fragmented(packet)).then_some(mtu)
+        let is_accepted = len <= usize::from(self.accepted.load(Relaxed));
+        let is_cut = len <= usize::from(mtu) || may_be_fragmented(packet);
+        (!is_accepted || !is_cut).then_some(mtu)
+    }
+
+    pub(super) fn set_accepted(&self, accepted: u16) {
+        self.accepted.store(accepted, Relaxed);
     }
 
     /// Takes another limit; whether packets of another length are sent from now on.
@@ -255,6 +265,7 @@ mod tests {
         fn only_what_is_too_long_and_must_not_be_cut_is_refused(
             mtu in 576_u16..,
             len in 40_usize..65_536,
+            accepted in 576_u16..,
             dont_fragment: bool,
             is_v6: bool,
         ) {
@@ -271,6 +282,11 @@ mod tests {
             };
             prop_assert_eq!(peer.refuses(&packet, len), told.filter(|mtu| len > usize::from(*mtu)));
             // What passes the packet path's one comparison is never refused.
+            prop_assert!(len > peer.mtu() || peer.refuses(&packet, len).is_none());
+            let mtu = mtu.min(accepted);
+            peer.set_mtu(mtu);
+            peer.set_accepted(accepted);
+            prop_assert!(len <= usize::from(accepted) || peer.refuses(&packet, len) >= Some(mtu));
             prop_assert!(len > peer.mtu() || peer.refuses(&packet, len).is_none());
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct NodeSettings {
     pub(crate) features: Features,
     /// Who decides how long packets may be.
     pub(crate) mtu_policy: MtuPolicy,
+    /// The MTU that it announces, in bytes.
+    pub(crate) announced: u16,
 }
 
 impl NodeSettings {
@@ -51,6 +53,7 @@ impl NodeSettings {
             forwarding: Forwarding::Off,
             features: Features::SUPPORTED,
             mtu_policy: MtuPolicy::UNLIMITED,
+            announced: MTU,
         }
     }
 
@@ -138,7 +141,7 @@ impl Node {
                 suites: settings.suites,
                 parameters: ParametersBytes {
                     features: settings.features,
-                    mtu: MTU.into(),
+                    mtu: settings.announced.into(),
                     ..ParametersBytes::default()
                 },
             }),

@@ -86,7 +86,7 @@ fn a_given_mtu_stays_where_datagrams_are_cut_and_arrive() {
             || (wire.to != narrow && wire.from != narrow)
     });
     net.run_for(secs(3));
-    assert_eq!(mtu(&net, CLIENT, GATEWAY), u16::MAX, "no limit");
+    assert_eq!(mtu(&net, CLIENT, GATEWAY), 1420, "what the gateway accepts, and no less");
     assert!(usize::from(mtu(&net, GATEWAY, CLIENT)) <= NARROW, "the gateway wants what passes whole");
 
     net.clear_rules();
@@ -268,6 +268,38 @@ fn what_was_found_at_one_address_is_said_of_no_other() {
 }
 
 #[test]
+fn no_packet_and_no_probe_is_longer_than_its_receiver_announces() {
+    for mode in [MtuMode::Unlimited, MtuMode::Given, MtuMode::Within, MtuMode::Follow] {
+        for (announced, counts) in [(0, 576), (1000, 1000), (1300, 1300)] {
+            let mut net = Network::new();
+            let policy = MtuPolicy { mode, floor: 1280 };
+            let sender = net.add(NodeSettings { mtu_policy: policy, ..NodeSettings::new(1) });
+            let receiver = net.add(NodeSettings { announced, ..NodeSettings::new(2) });
+            for (own, other) in [(sender, receiver), (receiver, sender)] {
+                let peering = net.peering(other);
+                net.nodes[own].set_peer(peering, net.now);
+            }
+            net.send(sender, receiver);
+            net.run_for(secs(5));
+            assert_eq!(mtu(&net, sender, receiver), counts, "{mode:?}, {announced}");
+            let longest = net.captured(Kind::Data).iter().map(|wire| wire.datagram.len()).max();
+            assert!(longest <= Some(usize::from(counts) + OVERHEAD), "{mode:?}, {announced}: {longest:?}");
+        }
+    }
+}
+
+#[test]
+fn an_mtu_that_changes_is_announced_at_once() {
+    let mut net = network(MtuMode::Follow, Features::SUPPORTED);
+    net.run_for(secs(3));
+    for announced in [1300, 1400] {
+        net.nodes[CLIENT].device.set_mtu(announced, MtuMode::Given, net.now);
+        net.run_for(millis(200));
+        assert_eq!(mtu(&net, GATEWAY, CLIENT), announced);
+    }
+}
+
+#[test]
 fn who_has_not_announced_it_gets_no_probe() {
     let mut net = network(MtuMode::Unlimited, Features::CHECKSUM_LEFT_OUT);
     black_hole(&mut net);
@@ -276,7 +308,7 @@ fn who_has_not_announced_it_gets_no_probe() {
     assert!(net.captured(Kind::Data).iter().all(|wire| wire.to != to_client));
     assert_eq!(
         (probes(&net, CLIENT), mtu(&net, CLIENT, GATEWAY), mtu(&net, GATEWAY, CLIENT)),
-        (0, u16::MAX, 1420)
+        (0, 1420, 1420)
     );
 }
 

@@ -3,6 +3,7 @@
 use super::{Context, Tunnel};
 use crate::{
     base::Endpoint,
+    handshake::Protocol,
     session::Keypair,
     tunnel::{
         Event,
@@ -23,10 +24,16 @@ impl Tunnel {
         self.follow_path(cx);
     }
 
-    /// The interface's MTU, or who decides about it, is another one: what was found says nothing any more.
+    /// The interface's MTU, or who decides about it, is another one: what was found says nothing any more, and the peer has to
+    /// hear of it, which takes a handshake (protocol.md 4.1.5).
     pub fn handle_mtu_change(&mut self, cx: &mut Context<'_>) {
         self.path.forget();
         self.follow_path(cx);
+        let has_announced = self.slots.current.as_ref().map(|session| session.keypair.protocol());
+        if has_announced == Some(Protocol::Hybrid) {
+            self.last_init = None;
+            self.want_handshake(cx);
+        }
     }
 
     /// A probe of the peer's, which is answered, or its answer to one of ours.
@@ -66,6 +73,7 @@ impl Tunnel {
         self.probe_path(endpoint, cx);
         let (peer, interface) = (self.plane.id(), cx.interface_mtu());
         let mtu = self.path.limit(cx.mtu_policy, interface);
+        self.plane.set_accepted(self.path.accepted());
         if self.plane.set_mtu(mtu) && self.slots.current.is_some() {
             cx.events.push_back(Event::PathMtuChanged { peer, mtu });
         }

@@ -261,11 +261,26 @@ fn the_full_size_is_what_route_and_peer_allow() {
     assert_eq!((path.full(follow, 1420), path.full(V6, 1420)), (8900, 1420));
     path.set_route(Some(1232));
     assert_eq!((path.full(follow, 1420), path.full(V6, 1420)), (1280, 1280), "IPv6 needs that much");
-    path.set_announced(0);
-    path.set_route(None);
-    assert_eq!(path.full(V6, 1420), 1420, "a peer that says nothing useful");
+    let path = PathMtu::default();
     let by_hand = MtuPolicy { mode: MtuMode::Given, floor: 1280 };
     assert_eq!((path.full(by_hand, 576), path.limit(MtuPolicy::UNLIMITED, 576)), (576, u16::MAX));
+}
+
+#[test]
+fn a_peer_is_sent_nothing_longer_than_it_announces_whoever_decides_else() {
+    for mode in [MtuMode::Unlimited, MtuMode::Given, MtuMode::Within, MtuMode::Follow] {
+        let policy = MtuPolicy { mode, floor: 1280 };
+        for (announced, counts) in [(0, 576), (1, 576), (575, 576), (576, 576), (1279, 1279), (1300, 1300)] {
+            let mut path = PathMtu::default();
+            path.set_announced(announced);
+            assert_eq!(
+                (path.limit(policy, 1420), path.accepted()),
+                (counts, counts),
+                "{mode:?}, {announced}"
+            );
+            assert!(path.full(policy, 1420) <= counts, "nor does it get longer probes");
+        }
+    }
 }
 
 #[test]
