@@ -138,7 +138,7 @@ impl Pair {
 
     fn client_sends(&mut self) {
         let id = self.client.peer_status(self.now)[0].id;
-        self.client.handle_outbound(id, StagedPacket::local(packet(1, 2).to_vec()), self.now);
+        self.client.handle_outbound(id, StagedPacket::local(packet(1, 2)), self.now);
     }
 
     /// Carries datagrams until nobody has more to say; answers what the server's system received.

@@ -201,7 +201,9 @@ impl Node {
         let peer = self.plane.routes().allowed_ips.lookup(destination).cloned();
         let Some(peer) = peer else {
             self.plane.drops().count_many(DropReason::NoRoute, packets.len() as u64);
-            packets.iter().for_each(|packet| self.tell_system(packet, now));
+            for packet in packets {
+                self.tell_system(packet, now);
+            }
             return Vec::new();
         };
         self.send_to(&peer, packets, checksum, None, now)
@@ -252,7 +254,9 @@ impl Node {
             Err(NotReady::NoEndpoint) => {
                 self.plane.drops().count_many(DropReason::NoEndpoint, packets.len() as u64);
                 if from.is_none() {
-                    packets.iter().for_each(|packet| self.tell_system(packet, now));
+                    for packet in packets {
+                        self.tell_system(packet, now);
+                    }
                     return Vec::new();
                 }
                 let routes = self.plane.routes();

@@ -45,7 +45,7 @@ fn told(net: &Network, node: usize, destination: Ipv4Addr) -> Vec<(u8, u8)> {
     packets
         .filter(|packet| packet[9] == 1 && packet[12..16] == destination.octets() && packet[16..20] == own)
         .inspect(|packet| {
-            assert_eq!((&packet[40..44], &packet[44..48]), (&own[..], &destination.octets()[..]))
+            assert_eq!((&packet[40..44], &packet[44..48]), (&own[..], &destination.octets()[..]));
         })
         .map(|packet| (packet[20], packet[21]))
         .collect()

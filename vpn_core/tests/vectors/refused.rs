@@ -198,7 +198,6 @@ impl Workshop {
 
     fn responses(&mut self) {
         use Outcome::{Counted, Dropped};
-        let to = Receiver::Initiator;
         let genuine = self.values.get("response").clone();
         let secret = self.get("x25519_secret");
         assert_eq!(self.response_after(secret, |_| ()), genuine, "the workshop makes the genuine one");
@@ -206,14 +205,7 @@ impl Workshop {
         let all_zero = self.response_after([0; 32], |response| response[12..44].fill(0));
         let small_order =
             self.response_after([0; 32], |response| response[12..44].copy_from_slice(&SMALL_ORDER_X25519));
-        let h: [u8; 32] = self.get("h_signed_by_responder");
-        let signed = [PROTOCOL, b" responder\0", &h].concat();
-        let as_initiator = [PROTOCOL, b" initiator\0", &h].concat();
-        let right = self.get("responder_signature");
-        let (key, other) = (
-            SigningKey::from_bytes(&self.case.responder_seed),
-            SigningKey::from_bytes(&self.case.initiator_seed),
-        );
+        let damaged = |at| self.remac(flipped(&genuine, at));
         let made = [
             ("4.1.1", "response of version 2", Dropped, with(1, 2)),
             ("4.1.1", "response without its last byte", Dropped, genuine[..1227].to_vec()),
@@ -226,45 +218,34 @@ impl Workshop {
             ("6.3.2", "response with a suite that was not offered", Counted, with(3, 2)),
             ("4.4.4 (4)", "response with an all-zero X25519 key", Counted, all_zero),
             ("4.4.4 (4)", "response with an X25519 key of order 8", Counted, small_order),
-            (
-                "3.1.3",
-                "response with a bit of its ML-KEM ciphertext flipped",
-                Counted,
-                self.remac(flipped(&genuine, 600)),
-            ),
-            (
-                "4.4.4 (5)",
-                "response with a bit of its sealed block flipped",
-                Counted,
-                self.remac(flipped(&genuine, 1140)),
-            ),
-            (
-                "4.4.4 (5)",
-                "response signed by another identity",
-                Counted,
-                self.response_signed(other.sign(&signed).to_bytes()),
-            ),
-            (
-                "3.3.1",
-                "response signed as an initiator",
-                Counted,
-                self.response_signed(key.sign(&as_initiator).to_bytes()),
-            ),
+            ("3.1.3", "response with a bit of its ML-KEM ciphertext flipped", Counted, damaged(600)),
+            ("4.4.4 (5)", "response with a bit of its sealed block flipped", Counted, damaged(1140)),
+        ];
+        for (clause, name, outcome, message) in made {
+            self.add(Receiver::Initiator, clause, name, outcome, message);
+        }
+        self.responses_with_other_signatures();
+    }
+
+    fn responses_with_other_signatures(&mut self) {
+        let h: [u8; 32] = self.get("h_signed_by_responder");
+        let signed = [PROTOCOL, b" responder\0", &h].concat();
+        let as_initiator = [PROTOCOL, b" initiator\0", &h].concat();
+        let seed = &self.case.responder_seed;
+        let (key, other) = (SigningKey::from_bytes(seed), SigningKey::from_bytes(&self.case.initiator_seed));
+        let made = [
+            ("4.4.4 (5)", "response signed by another identity", other.sign(&signed).to_bytes()),
+            ("3.3.1", "response signed as an initiator", key.sign(&as_initiator).to_bytes()),
             (
                 "3.1.4 (2)",
                 "response whose S is above the group order",
-                Counted,
-                self.response_signed(above_order(right)),
+                above_order(self.get("responder_signature")),
             ),
-            (
-                "3.1.4 (1)",
-                "response whose R is of small order",
-                Counted,
-                self.response_signed(small_order_commitment(&self.case.responder_seed, &signed)),
-            ),
+            ("3.1.4 (1)", "response whose R is of small order", small_order_commitment(seed, &signed)),
         ];
-        for (clause, name, outcome, message) in made {
-            self.add(to, clause, name, outcome, message);
+        for (clause, name, signature) in made {
+            let message = self.response_signed(signature);
+            self.add(Receiver::Initiator, clause, name, Outcome::Counted, message);
         }
     }
 

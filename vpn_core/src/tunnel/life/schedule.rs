@@ -107,7 +107,9 @@ impl Tunnel {
             self.unanswered = None;
             let dropped = self.staging.drain(cx.staging);
             cx.drops.count_many(DropReason::Staging, dropped.len() as u64);
-            dropped.into_iter().for_each(|packet| cx.undelivered.push(packet));
+            for packet in dropped {
+                cx.undelivered.push(packet);
+            }
             cx.events.push_back(Event::GaveUp { peer });
             return;
         }
