@@ -71,7 +71,7 @@ pub struct Device {
     pub(super) rng: Box<dyn CryptoRng + Send>,
     epoch: Epoch,
     pub(super) table: Arc<SessionTable>,
-    drops: Arc<DropCounters>,
+    pub(super) drops: Arc<DropCounters>,
     plane: Arc<DataPlane>,
     pub(super) admission: Admission,
     pub(super) cookies: CookieJar,
@@ -481,7 +481,7 @@ impl Device {
 
     fn reschedule(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let at = peer.tunnel.poll_timeout();
+        let at = peer.tunnel.publish_timeout();
         if at != peer.scheduled {
             if let Some(old) = peer.scheduled {
                 self.schedule.remove(&(old, id));
@@ -491,6 +491,5 @@ impl Device {
             }
             peer.scheduled = at;
         }
-        peer.tunnel.note_next_look(at);
     }
 }

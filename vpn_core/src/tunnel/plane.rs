@@ -1,7 +1,7 @@
 //! What one peer's control side shares with the packet path. Touched once a batch, never once a packet.
 
 use crate::{
-    base::{AtomicTime, Endpoint, Epoch, PeerId},
+    base::{AtomicTime, Endpoint, Epoch, PeerId, WakeTime},
     handshake::Protocol,
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
     tunnel::DEAD_PEER_TIME,
@@ -45,8 +45,8 @@ pub(super) struct Marks {
     pub(super) last_traffic: AtomicTime,
     /// The last authentic packet received.
     pub(super) last_received: AtomicTime,
-    /// When control will look at this peer anyway.
-    pub(super) next_look: AtomicTime,
+    /// When control wakes up for this peer anyway.
+    pub(super) wake: WakeTime,
     /// The first packet, since the path was last looked at, that a narrower one would lose.
     pub(super) long: AtomicTime,
 }
@@ -111,6 +111,15 @@ impl PeerPlane {
 
     pub(super) fn set_endpoint(&self, endpoint: Option<Endpoint>) {
         *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = endpoint;
+    }
+
+    /// Lets the kernel choose again which of our addresses to send from.
+    pub(super) fn forget_local_address(&self) {
+        // Under the lock: the peer may roam at this moment, and must not be moved back.
+        let mut endpoint = self.endpoint.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = &mut *endpoint {
+            endpoint.local = None;
+        }
     }
 
     /// The longest inner packet that it is sent, in bytes, unless that may be cut or is within the least MTU of IPv6. One
@@ -194,11 +203,12 @@ impl PeerPlane {
         }
     }
 
-    /// Notes a batch of payloads sent with `keypair`; `true` asks for control's attention.
+    /// Notes a batch of payloads that is about to be sent with `keypair`; `true` asks for control's attention. Before it is
+    /// sent: noted after the answer to it, it would wait for another one.
     pub fn note_sent(&self, keypair: &Keypair, bytes: usize, now: Instant) -> bool {
         self.note_sent_empty(bytes, now);
-        let unanswered = self.marks.unanswered.set_if_unset(self.epoch, now);
-        (unanswered && self.looks_later_than(now + DEAD_PEER_TIME)) | keypair.take_rekey_on_send(now)
+        let Marks { unanswered, wake, .. } = &self.marks;
+        wake.start_timer(unanswered, DEAD_PEER_TIME, self.epoch, now) | keypair.take_rekey_on_send(now)
     }
 
     /// Counts a handshake message sent.
@@ -211,7 +221,7 @@ impl PeerPlane {
         self.rx_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Notes an empty packet sent: it needs no answer.
+    /// Notes an empty packet that is about to be sent: it needs no answer.
     pub(super) fn note_sent_empty(&self, bytes: usize, now: Instant) {
         self.tx_bytes.fetch_add(bytes as u64, Relaxed);
         self.marks.last_traffic.set(self.epoch, now);
@@ -243,15 +253,11 @@ impl PeerPlane {
             // has restarted knows no other session. (Of hybrid sessions control says which serves: protocol.md 6.8.)
             self.set_sending(Some(Arc::clone(keypair)));
         }
-        let unacknowledged = has_payload && self.marks.unacknowledged.set_if_unset(self.epoch, now);
-        (unacknowledged && self.looks_later_than(now + KEEPALIVE_TIMEOUT))
+        let Marks { unacknowledged, wake, .. } = &self.marks;
+        (has_payload && wake.start_timer(unacknowledged, KEEPALIVE_TIMEOUT, self.epoch, now))
             | keypair.take_rekey_on_receive(now)
             | confirmed
             | roamed // Another path, which may be narrower.
-    }
-
-    fn looks_later_than(&self, deadline: Instant) -> bool {
-        self.marks.next_look.get(self.epoch).is_none_or(|look| look > deadline)
     }
 }
 

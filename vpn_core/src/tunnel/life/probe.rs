@@ -183,9 +183,7 @@ impl Tunnel {
 
     /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
     fn forget_local_address(&self) {
-        if let Some(endpoint) = self.plane.endpoint() {
-            self.plane.set_endpoint(Some(Endpoint { local: None, ..endpoint }));
-        }
+        self.plane.forget_local_address();
     }
 }
 

@@ -22,9 +22,9 @@ const KEEPALIVE_REPEAT: Duration = Duration::from_secs(5);
 const INITS_OF_SILENCE: u32 = 2;
 
 impl Tunnel {
-    /// When [`Tunnel::handle_timeout`] wants to be called. Computed from marks that the packet path moves, so it may
-    /// turn out to be early; it is never late.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    /// The earliest of the timers. Computed from marks that the packet path moves, so it may turn out to be early; it is
+    /// never late.
+    fn poll_timeout(&self) -> Option<Instant> {
         let marks = &self.plane.marks;
         let epoch = self.plane.epoch();
         let persistent = self.keepalive_interval();
@@ -40,12 +40,10 @@ impl Tunnel {
         next.into_iter().flatten().min()
     }
 
-    /// Tells the packet path when control will look at this peer anyway.
-    pub fn note_next_look(&self, at: Option<Instant>) {
-        match at {
-            Some(at) => self.plane.marks.next_look.set(self.plane.epoch(), at),
-            None => self.plane.marks.next_look.clear(),
-        }
+    /// When [`Tunnel::handle_timeout`] wants to be called, and tells the packet path, which asks for attention when a timer
+    /// that it starts ends sooner.
+    pub fn publish_timeout(&self) -> Option<Instant> {
+        self.plane.marks.wake.publish(self.plane.epoch(), || self.poll_timeout())
     }
 
     /// Does what is due.
@@ -147,10 +145,12 @@ impl Tunnel {
 
     fn notice_silence(&mut self, cx: &mut Context<'_>) {
         let marks = &self.plane.marks;
-        if marks.unanswered.get(self.plane.epoch()).is_none_or(|at| cx.now < at + DEAD_PEER_TIME) {
+        let epoch = self.plane.epoch();
+        let due = marks.unanswered.get(epoch).filter(|at| cx.now >= *at + DEAD_PEER_TIME);
+        // Not if an answer came at this moment and something else was sent after it.
+        if !due.is_some_and(|at| marks.unanswered.clear_if(epoch, at)) {
             return;
         }
-        marks.unanswered.clear();
         if self.slots.current.is_none() {
             return; // The handshake under way has timers of its own.
         }
