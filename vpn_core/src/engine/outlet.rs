@@ -41,7 +41,7 @@ struct Lane {
     cut: Cut,
     /// The longest packet that the peer is sent, beyond which nothing is padded.
     mtu: usize,
-    /// Sent since the peer's marks were last updated.
+    /// Bytes that are not in the peer's marks yet.
     bytes: usize,
     /// Length of the longest packet among that, in bytes.
     longest: usize,
@@ -94,11 +94,11 @@ impl<'a> Outlet<'a> {
         Outcome::Taken
     }
 
-    /// Sends what waits, as far as the socket has room for it, and updates the last peer's marks. Called at the end of
+    /// Updates the last peer's marks and sends what waits, as far as the socket has room for it. Called at the end of
     /// each batch, so that the next one looks at keypair and endpoint anew.
     pub(super) fn flush(&mut self, now: Instant) {
-        self.transmit();
         self.leave_lane(now);
+        self.transmit(now);
     }
 
     /// Whether enough waits to be sent first.
@@ -146,7 +146,7 @@ impl<'a> Outlet<'a> {
                 self.lane.as_ref().map_or(packet_len, |lane| lane.keypair.payload_len(packet_len, lane.mtu));
             let len = payload_len + OVERHEAD;
             if self.batch.slot(len).is_none() {
-                self.transmit();
+                self.transmit(now);
             }
             let (Some(lane), Some(frame)) = (&mut self.lane, self.batch.slot(len)) else {
                 self.plane.drops().count(DropReason::Refused); // The socket has no room, and so neither have we.
@@ -159,9 +159,6 @@ impl<'a> Outlet<'a> {
             lane.longest = lane.longest.max(packet_len);
             let range = self.batch.commit(lane.endpoint, lane.cut, len);
             lane.keypair.seal_later(counter, self.batch.arena_mut(), range, &mut self.unsealed);
-        }
-        if self.lane.as_ref().is_some_and(|lane| lane.bytes >= ARENA_SIZE) {
-            self.leave_lane(now); // A lane that never changes has its marks updated all the same.
         }
     }
 
@@ -181,11 +178,12 @@ impl<'a> Outlet<'a> {
         self.plane.drops().count_many(DropReason::Staging, refused);
     }
 
-    fn transmit(&mut self) {
+    fn transmit(&mut self, now: Instant) {
         self.seal_waiting();
         if self.batch.is_empty() {
             return;
         }
+        self.note_lane(now);
         let report = self.udp.send(&mut self.batch);
         self.plane.drops().count_many(DropReason::Refused, report.dropped as u64);
     }
@@ -199,12 +197,123 @@ impl<'a> Outlet<'a> {
 
     fn leave_lane(&mut self, now: Instant) {
         self.seal_waiting();
-        let Some(lane) = self.lane.take() else { return };
-        if lane.bytes == 0 {
+        self.note_lane(now);
+        self.lane = None;
+    }
+
+    /// Updates the peer's marks. Before its datagrams are sent: the thread of another queue may have their answer before
+    /// this one goes on, and what it notes comes after.
+    fn note_lane(&mut self, now: Instant) {
+        let Some(lane) = &mut self.lane else { return };
+        let (bytes, longest) = (core::mem::take(&mut lane.bytes), core::mem::take(&mut lane.longest));
+        if bytes == 0 {
             return;
         }
-        if lane.peer.note_sent(&lane.keypair, lane.bytes, now) | lane.peer.note_length(lane.longest, now) {
-            self.mailbox.leave(|letters| letters.attention(lane.peer.id()));
+        if lane.peer.note_sent(&lane.keypair, bytes, now) | lane.peer.note_length(longest, now) {
+            let peer = lane.peer.id();
+            self.mailbox.leave(|letters| letters.attention(peer));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        asymmetric::X25519SecretKey,
+        base::SecretBytes,
+        device::{Device, DeviceSettings, Forwarding},
+        handshake::PresharedKey,
+        session::REKEY_AFTER_TIME,
+        tunnel::{MtuPolicy, PeerSettings},
+        udp::UdpConfig,
+    };
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
+    use std::{collections::HashSet, net::SocketAddr, time::Duration};
+
+    const SIZE: usize = 1400;
+
+    struct Full(usize);
+
+    impl Packets for Full {
+        fn count(&self) -> usize {
+            self.0
+        }
+
+        fn len(&self, _: usize) -> usize {
+            SIZE
+        }
+
+        fn write(&self, _: usize, out: &mut [u8], _: Features) {
+            out.fill(0x45);
+        }
+    }
+
+    fn key(seed: u8) -> X25519SecretKey {
+        X25519SecretKey::new(&SecretBytes::new([seed; 32]))
+    }
+
+    fn device(seed: u8, now: Instant) -> Device {
+        let settings = DeviceSettings {
+            hybrid: None,
+            wireguard: Some(key(seed)),
+            unix_time: Duration::from_secs(1),
+            mtu: 1420,
+            mtu_policy: MtuPolicy::UNLIMITED,
+            rekey_after: REKEY_AFTER_TIME,
+            local: HashSet::new(),
+            networks: Vec::new(),
+            forwarding: Forwarding::Off,
+        };
+        Device::new(settings, Box::new(ChaCha8Rng::seed_from_u64(seed.into())), now)
+    }
+
+    /// Lets `device` know the node with `seed` at `address`, and have a session with it.
+    fn connect(device: &mut Device, own: u8, seed: u8, address: SocketAddr, now: Instant) -> Arc<PeerPlane> {
+        let peer = |of: u8| PeerSettings {
+            key: key(of).public_key().into(),
+            preshared_key: PresharedKey::ZERO,
+            endpoints: vec![address],
+            persistent_keepalive: None,
+            stay_connected: of == seed,
+        };
+        let inner = [10, 0, 0, seed].into();
+        let mut other = self::device(seed, now);
+        other.set_peer(peer(own), Vec::new(), now).expect("not itself");
+        device
+            .set_peer(peer(seed), vec![ipnet::IpNet::from(core::net::IpAddr::V4(inner))], now)
+            .expect("not itself");
+        device.update_routes();
+        let from = Endpoint::to(address);
+        other.handle_control(&device.poll_transmit().expect("an initiation").datagram, from, now);
+        device.handle_control(&other.poll_transmit().expect("a response").datagram, from, now);
+        while device.poll_transmit().is_some() {}
+        device.plane().routes().allowed_ips.lookup(inner.into()).cloned().expect("routed")
+    }
+
+    #[test]
+    fn what_is_sent_is_in_the_marks_before_it_leaves() {
+        let now = Instant::now();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let receiver = std::net::UdpSocket::bind(loopback).expect("a port is free");
+        let address = receiver.local_addr().expect("bound");
+        let mut own = device(1, now);
+        let peers = [2, 3].map(|seed| connect(&mut own, 1, seed, address, now));
+        let (plane, mailbox) = (own.plane(), Mailbox::default());
+        let udp = UdpSocket::bind(&UdpConfig::new(loopback)).expect("a port is free");
+        let mut outlet = Outlet::new(&plane, &mailbox, &udp);
+        // Three quarters of the arena each, so that it is sent while the second peer's packets are sealed.
+        let packets = Full(ARENA_SIZE / SIZE * 3 / 4);
+        let before = peers[1].tx_bytes();
+        peers.iter().for_each(|peer| outlet.send(peer, &packets, now));
+        assert!(outlet.waiting() < packets.0, "some of the second peer's have left");
+        assert!(peers[1].tx_bytes() > before + 10 * SIZE as u64);
+        outlet.flush(now);
+        let noted = peers.map(|peer| peer.tx_bytes()).iter().sum::<u64>() - 2 * before;
+        assert_eq!(
+            noted,
+            2 * (packets.0 * (SIZE.next_multiple_of(16) + OVERHEAD)) as u64,
+            "and all of it once"
+        );
     }
 }
