@@ -105,3 +105,63 @@ impl Device {
             .map_err(DropReason::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        asymmetric::X25519SecretKey,
+        base::{ReceiverIndex, SecretBytes},
+        device::{DeviceSettings, Forwarding},
+        handshake::PresharedKey,
+        session::REKEY_AFTER_TIME,
+        tunnel::{MtuPolicy, NotReady, PeerSettings},
+    };
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
+    use std::{collections::HashSet, net::SocketAddr, time::Duration};
+
+    fn key(seed: u8) -> X25519SecretKey {
+        X25519SecretKey::new(&SecretBytes::new([seed; 32]))
+    }
+
+    /// A device that knows one peer.
+    fn device(own: u8, peer: u8, endpoint: Option<SocketAddr>, now: Instant) -> Device {
+        let settings = DeviceSettings {
+            hybrid: None,
+            wireguard: Some(key(own)),
+            unix_time: Duration::from_secs(1),
+            mtu: 1420,
+            mtu_policy: MtuPolicy::UNLIMITED,
+            rekey_after: REKEY_AFTER_TIME,
+            local: HashSet::new(),
+            forwarding: Forwarding::Off,
+        };
+        let mut device = Device::new(settings, Box::new(ChaCha8Rng::seed_from_u64(own.into())), now);
+        let peer = PeerSettings {
+            key: key(peer).public_key().into(),
+            preshared_key: PresharedKey::ZERO,
+            endpoints: endpoint.into_iter().collect(),
+            persistent_keepalive: None,
+            stay_connected: endpoint.is_some(),
+        };
+        device.set_peer(peer, Vec::new(), now).expect("not itself");
+        device
+    }
+
+    #[test]
+    fn packet_that_was_being_opened_does_not_keep_a_session_that_has_ended() {
+        let now = Instant::now();
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let from = Endpoint::to(address);
+        let (mut client, mut gateway) = (device(1, 2, Some(address), now), device(2, 1, None, now));
+        gateway.handle_control(&client.poll_transmit().expect("an initiation").datagram, from, now);
+        let response = gateway.poll_transmit().expect("a response").datagram;
+        let index = ReceiverIndex::new(u32::from_le_bytes(*response[4..].first_chunk().expect("an index")));
+        // A packet thread has looked the session up, and control ends it.
+        let Some(IndexUse::Session(keypair, peer)) = gateway.table.get(index) else { panic!("a session") };
+        gateway.set_wireguard_key(Some(key(3)), now);
+        assert!(peer.note_received(&keypair, from, 32, false, now), "the first packet of the session");
+        gateway.handle_attention(peer.id(), now);
+        assert_eq!(peer.outlet().expect_err("there is no session"), NotReady::NoKeypair);
+    }
+}

@@ -270,6 +270,10 @@ impl Tunnel {
     /// Moves the unconfirmed session to its place once something authentic arrived on it.
     fn confirm(&mut self, cx: &mut Context<'_>) {
         let Some(mut session) = self.slots.next.take_if(|session| session.keypair.is_confirmed()) else {
+            // A packet that was being opened while its session ended may have put that back in use (WireGuard).
+            if self.plane.sending().is_some_and(|keypair| !self.slots.holds(&keypair)) {
+                self.update_sending(cx.now);
+            }
             return;
         };
         session.completed = cx.now;

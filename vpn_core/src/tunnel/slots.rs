@@ -103,6 +103,11 @@ impl Slots {
         self.all().find(|session| session.lease.index() == index)
     }
 
+    /// Whether `keypair` is that of a session here.
+    pub(super) fn holds(&self, keypair: &Arc<Keypair>) -> bool {
+        self.all().any(|session| Arc::ptr_eq(&session.keypair, keypair))
+    }
+
     /// Drops what has expired; tells whether anything was.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.all().count();
