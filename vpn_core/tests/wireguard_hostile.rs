@@ -410,7 +410,7 @@ fn initiations_with_a_cookie_wait_apart_from_those_of_strangers() {
     let reply = CookieReply::ref_from_bytes(&drained[0].datagram).expect("a cookie reply");
     remote.read_cookie_reply(reply, pair.now).expect("for us");
     let with = next(&mut remote, pair.now);
-    assert_eq!(standing(&mut pair, with.clone(), STRANGER), Standing::Proven);
+    assert_eq!(standing(&mut pair, with.clone(), STRANGER), Standing::Reachable);
     assert_eq!(
         standing(&mut pair, with.clone(), CLIENT),
         Standing::Stranger,

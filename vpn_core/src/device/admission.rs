@@ -1,4 +1,5 @@
-//! Which strangers get public-key work done (protocol.md 5.3): cookies under load, then a rate per source.
+//! Which strangers get public-key work done (protocol.md 5.3): cookies under load, then a rate per source, and least for
+//! sources that leave handshakes unfinished.
 
 use super::half_open::BUSY_HALF_OPEN;
 use std::{
@@ -21,8 +22,21 @@ const SUBNETS_PER_SITE: u32 = 8;
 /// Inits that wait for control from which on cookies are demanded, and for how long after they were seen.
 const BUSY_BACKLOG: usize = 64;
 const BUSY_TIME: Duration = Duration::from_secs(1);
-/// Sources remembered; bounds the memory that a stranger can take. Only addresses that answered with a cookie enter.
-const MAX_SOURCES: usize = 16_384;
+/// Sources remembered; bounds the memory that a stranger can take to about 5 MB. Only addresses that answered with a cookie
+/// enter.
+const MAX_SOURCES: usize = 48 << 10;
+
+/// How long a source may leave a handshake unfinished before it is doubted: a finish is one round trip away.
+const FINISH_GRACE: Duration = Duration::from_secs(1);
+/// Unfinished handshakes of one source since its last finish from which on it is doubted, however young they are: several
+/// devices behind one address.
+const MAX_UNFINISHED: u32 = 4;
+/// How long doubt lasts, unless a finish ends it: each source costs us one handshake in that time.
+const DOUBT_TIME: Duration = Duration::from_secs(60);
+/// Inits per second that all doubted sources together may have answered, and at once: a tenth of a core. Who shares an
+/// address with an attacker gets through by that, if later.
+const DOUBTED_INITS_PER_SECOND: u32 = 512;
+const DOUBTED_BURST: u32 = 64;
 
 /// How often a full table is looked through for sources that may be forgotten: each look costs about as much as the
 /// handshake that admission control is there to save, and a stranger with a whole IPv6 prefix is a new source each time.
@@ -45,7 +59,9 @@ pub(super) struct Admission {
     free: Bucket,
     /// Until when control is taken to be behind.
     busy_until: Option<Instant>,
-    sources: HashMap<Source, Bucket>,
+    sources: HashMap<Source, Record>,
+    /// What is left for doubted sources.
+    doubted: Bucket,
     /// Not before this is a full table looked through.
     sweep_at: Instant,
 }
@@ -61,7 +77,13 @@ enum Source {
 impl Admission {
     /// Admission with full buckets.
     pub(super) fn new(now: Instant) -> Self {
-        Self { free: Bucket::full(FREE_BURST, now), busy_until: None, sources: HashMap::new(), sweep_at: now }
+        Self {
+            free: Bucket::full(FREE_BURST, now),
+            busy_until: None,
+            sources: HashMap::new(),
+            doubted: Bucket::full(DOUBTED_BURST, now),
+            sweep_at: now,
+        }
     }
 
     /// Decides on an init from `from`. `half_open` is the number of half-open handshakes.
@@ -104,38 +126,119 @@ impl Admission {
         }
     }
 
-    /// Takes one token of the address, and one of the site around it; neither if one of them has none, so that a subnet
-    /// beyond its own rate takes nothing from its neighbours.
-    fn take_for(&mut self, ip: IpAddr, now: Instant) -> bool {
+    /// A handshake that was answered to `ip` came to its end: nobody from there is doubted.
+    pub(super) fn note_finished(&mut self, ip: IpAddr) {
         let (site, own) = Source::of(ip);
-        let site_has_one =
-            site.is_none_or(|site| self.bucket(site, now).is_some_and(|bucket| bucket.has_one()));
-        if !site_has_one || !self.bucket(own, now).is_some_and(Bucket::take) {
-            return false;
+        for source in site.into_iter().chain([own]) {
+            if let Some(record) = self.sources.get_mut(&source) {
+                record.unfinished = None;
+            }
         }
-        site.is_none_or(|site| self.bucket(site, now).is_some_and(Bucket::take))
     }
 
-    /// The bucket of `source`, filled up to `now`; `None` when the table is full of others.
-    fn bucket(&mut self, source: Source, now: Instant) -> Option<&mut Bucket> {
+    /// Somebody at `ip` finished a handshake as nobody that we know: doubted at once.
+    pub(super) fn note_failed(&mut self, ip: IpAddr, now: Instant) {
+        let (_, own) = Source::of(ip);
+        if let Some(record) = self.sources.get_mut(&own) {
+            record.unfinished = Some(Unfinished { since: now, count: MAX_UNFINISHED });
+        }
+    }
+
+    /// Takes one token of the address, and one of the site around it; neither if one of them has none, so that a subnet
+    /// beyond its own rate takes nothing from its neighbours. Where one of the two is doubted, one of what is left for such.
+    fn take_for(&mut self, ip: IpAddr, now: Instant) -> bool {
+        let (site, own) = Source::of(ip);
+        let mut is_doubted = false;
+        for source in site.into_iter().chain([own]) {
+            let Some(record) = self.record(source, now) else { return false };
+            if !record.bucket.has_one() {
+                return false;
+            }
+            is_doubted |= record.is_doubted(source, now);
+        }
+        if is_doubted {
+            self.doubted.refill(DOUBTED_INITS_PER_SECOND, DOUBTED_BURST, now);
+            if !self.doubted.take() {
+                return false;
+            }
+        }
+        for source in site.into_iter().chain([own]) {
+            if let Some(record) = self.record(source, now) {
+                record.note_answered(now);
+            }
+        }
+        true
+    }
+
+    /// What is known of `source`, its bucket filled up to `now`; `None` when the table is full of others.
+    fn record(&mut self, source: Source, now: Instant) -> Option<&mut Record> {
         if !self.sources.contains_key(&source) && self.sources.len() >= MAX_SOURCES {
             if now < self.sweep_at {
                 return None;
             }
             self.sweep_at = now + SWEEP_INTERVAL;
-            // Full buckets say nothing that a new one would not.
-            self.sources.retain(|source, bucket| {
-                let (rate, burst) = source.limits();
-                !bucket.is_full(rate, burst, now)
-            });
+            // What a new record would say as well. If that is not enough: all that is not in the way of a rate.
+            self.sources.retain(|source, record| !record.is_idle(source, now) || record.is_remembered(now));
+            if self.sources.len() >= MAX_SOURCES {
+                self.sources.retain(|source, record| !record.is_idle(source, now));
+            }
             if self.sources.len() >= MAX_SOURCES {
                 return None;
             }
         }
         let (rate, burst) = source.limits();
-        let bucket = self.sources.entry(source).or_insert_with(|| Bucket::full(burst, now));
-        bucket.refill(rate, burst, now);
-        Some(bucket)
+        let record = self
+            .sources
+            .entry(source)
+            .or_insert_with(|| Record { bucket: Bucket::full(burst, now), unfinished: None });
+        record.bucket.refill(rate, burst, now);
+        Some(record)
+    }
+}
+
+/// What is known of a source.
+#[derive(Debug)]
+struct Record {
+    bucket: Bucket,
+    /// The handshakes answered since the last one that was finished.
+    unfinished: Option<Unfinished>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unfinished {
+    /// When the first of them was answered.
+    since: Instant,
+    count: u32,
+}
+
+impl Record {
+    fn note_answered(&mut self, now: Instant) {
+        let _granted = self.bucket.take();
+        if !self.is_remembered(now) {
+            self.unfinished = None;
+        }
+        self.unfinished.get_or_insert(Unfinished { since: now, count: 0 }).count += 1;
+    }
+
+    fn is_remembered(&self, now: Instant) -> bool {
+        self.unfinished.is_some_and(|unfinished| now < unfinished.since + DOUBT_TIME)
+    }
+
+    /// Whether `source` takes answers and does not finish. A site has many customers: one of them alone says little.
+    fn is_doubted(&self, source: Source, now: Instant) -> bool {
+        let Some(Unfinished { since, count }) = self.unfinished.filter(|_| self.is_remembered(now)) else {
+            return false;
+        };
+        match source {
+            Source::V4(_) | Source::V6Subnet(_) => count >= MAX_UNFINISHED || now >= since + FINISH_GRACE,
+            Source::V6Site(_) => count >= SUBNETS_PER_SITE * MAX_UNFINISHED,
+        }
+    }
+
+    /// Whether its bucket is full.
+    fn is_idle(&mut self, source: &Source, now: Instant) -> bool {
+        let (rate, burst) = source.limits();
+        self.bucket.is_full(rate, burst, now)
     }
 }
 
@@ -198,8 +301,11 @@ impl Bucket {
 }
 
 #[cfg(test)]
+mod storm;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{storm::Flood, *};
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn v4(n: u32) -> SocketAddr {
@@ -226,12 +332,15 @@ mod tests {
     }
 
     #[test]
-    fn one_source_is_limited_and_an_ipv6_64_is_one_source() {
+    fn one_source_that_finishes_is_limited_and_an_ipv6_64_is_one_source() {
         let now = Instant::now();
         let mut admission = Admission::new(now);
         let from = |host: u16| (Ipv6Addr::new(0x2001, 0xdb8, 0, 1, host, 0, 0, host), 5).into();
         let answered = (0..500)
-            .filter(|host| admission.admit(from(*host), || true, BUSY_HALF_OPEN, now) == Verdict::Answer)
+            .filter(|host| {
+                admission.note_finished(SocketAddr::ip(&from(*host)));
+                admission.admit(from(*host), || true, BUSY_HALF_OPEN, now) == Verdict::Answer
+            })
             .count();
         assert_eq!(answered, SOURCE_BURST as usize);
         assert_eq!(admission.admit(v4(1), || true, BUSY_HALF_OPEN, now), Verdict::Answer, "another source");
@@ -243,7 +352,10 @@ mod tests {
         let mut admission = Admission::new(now);
         let from = |subnet: u16| (Ipv6Addr::new(0x2001, 0xdb8, 7, subnet, 0, 0, 0, 1), 5).into();
         let answered = (0..5000)
-            .filter(|subnet| admission.admit(from(*subnet), || true, BUSY_HALF_OPEN, now) == Verdict::Answer)
+            .filter(|subnet| {
+                admission.note_finished(SocketAddr::ip(&from(*subnet)));
+                admission.admit(from(*subnet), || true, BUSY_HALF_OPEN, now) == Verdict::Answer
+            })
             .count();
         assert_eq!(answered, (SUBNETS_PER_SITE * SOURCE_BURST) as usize);
         assert_eq!(admission.sources.len(), answered + 1, "what is refused is not remembered");
@@ -262,6 +374,48 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_finishes_nothing_is_doubted_until_it_does() {
+        let now = Instant::now();
+        let mut admission = Admission::new(now);
+        let answered = |admission: &mut Admission, source, at| {
+            admission.admit(v4(source), || true, BUSY_HALF_OPEN, at) == Verdict::Answer
+        };
+        // What is left for doubted sources is taken by others.
+        for source in 100..100 + DOUBTED_BURST {
+            assert!(answered(&mut admission, source, now));
+            admission.note_failed(v4(source).ip(), now);
+            assert!(answered(&mut admission, source, now), "a doubted source has its share of what is left");
+        }
+        assert!((0..MAX_UNFINISHED).all(|_| answered(&mut admission, 1, now)));
+        assert!(!answered(&mut admission, 1, now), "as many at once as a few devices behind one address");
+        admission.note_finished(v4(1).ip());
+        assert!(answered(&mut admission, 1, now));
+        assert!(answered(&mut admission, 2, now));
+        let spent = |admission: &mut Admission, at| {
+            admission.doubted = Bucket { tokens: 0.0, at };
+        };
+        let late = now + FINISH_GRACE;
+        spent(&mut admission, late);
+        assert!(!answered(&mut admission, 2, late), "no finish came for a second");
+        assert!(answered(&mut admission, 3, late), "a source that owes nothing");
+        let forgiven = now + DOUBT_TIME;
+        spent(&mut admission, forgiven);
+        assert!(answered(&mut admission, 2, forgiven));
+    }
+
+    #[test]
+    fn subnets_of_one_site_that_finish_nothing_are_doubted_together() {
+        let now = Instant::now();
+        let mut admission = Admission::new(now);
+        admission.doubted = Bucket { tokens: 0.0, at: now };
+        let from = |subnet: u16| (Ipv6Addr::new(0x2001, 0xdb8, 7, subnet, 0, 0, 0, 1), 5).into();
+        let answered = (0..200)
+            .filter(|subnet| admission.admit(from(*subnet), || true, BUSY_HALF_OPEN, now) == Verdict::Answer)
+            .count();
+        assert_eq!(answered, (SUBNETS_PER_SITE * MAX_UNFINISHED) as usize);
+    }
+
+    #[test]
     fn the_table_of_sources_is_bounded_and_recovers() {
         let now = Instant::now();
         let mut admission = Admission::new(now);
@@ -272,6 +426,29 @@ mod tests {
         assert_eq!(admission.admit(v4(1 << 20), || true, BUSY_HALF_OPEN, now), Verdict::RateLimited);
         let later = now + Duration::from_secs(2);
         assert_eq!(admission.admit(v4(1 << 20), || true, BUSY_HALF_OPEN, later), Verdict::Answer);
-        assert_eq!(admission.sources.len(), 1);
+        assert_eq!(admission.sources.len(), 1, "even those that are doubted give way to a newcomer");
+    }
+
+    /// The time that 95 of 100 honest clients stay below.
+    fn p95(times: &[Duration]) -> Duration {
+        times[times.len() * 95 / 100]
+    }
+
+    #[test]
+    fn sources_that_return_cookies_and_finish_nothing_hold_nobody_up() {
+        for (sources, inits_per_second, capacity) in
+            [(300, 8_000, 4_000), (16_000, 8_000, 3_000), (16_000, 16_000, 4_000)]
+        {
+            let flood = Flood { sources, inits_per_second, capacity };
+            let p95 = p95(&flood.waiting_times(8..12, Instant::now()));
+            assert!(p95 < Duration::from_millis(200), "{sources} at {inits_per_second}/s: {p95:?}");
+        }
+    }
+
+    #[test]
+    fn a_flood_whose_sources_are_not_known_yet_is_over_before_it_holds_many_up() {
+        let flood = Flood { sources: 16_000, inits_per_second: 8_000, capacity: 5_000 };
+        let p95 = p95(&flood.waiting_times(0..15, Instant::now()));
+        assert!(p95 < Duration::from_secs(1), "{p95:?}");
     }
 }

@@ -247,7 +247,7 @@ impl DataPlane {
             let (keypair, peer) = match self.table.get(index) {
                 Some(IndexUse::Session(keypair, peer)) => (keypair, peer),
                 Some(IndexUse::HalfOpen) => {
-                    inbound.control.push(ForControl { datagram, from, standing: Standing::Proven });
+                    inbound.control.push(ForControl { datagram, from, standing: Standing::Early });
                     pending = datagrams.next();
                     continue;
                 }

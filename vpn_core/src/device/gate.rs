@@ -20,8 +20,12 @@ use zerocopy::IntoBytes as _;
 pub enum Standing {
     /// That its sender knows our public key, as every stranger may: an init without a cookie.
     Stranger,
-    /// That its sender receives at its address: an init with a cookie, or a message that names an index of ours.
+    /// That its sender receives at its address: an init with a cookie.
+    Reachable,
+    /// That its sender is in a handshake with us, of which the dear half is done: a message that names an index of ours.
     Proven,
+    /// The same, but it is data that came before its handshake was finished.
+    Early,
 }
 
 /// What the proofs are checked against: a snapshot, replaced by control when a key or a cookie secret changes.
@@ -62,7 +66,7 @@ impl Gate {
         let known = match message {
             hybrid::Message::Init(init) => {
                 let verified = gate.check(init, || self.cookies.cookies_of(from.remote))?;
-                return Ok(if verified.has_cookie() { Standing::Proven } else { Standing::Stranger });
+                return Ok(if verified.has_cookie() { Standing::Reachable } else { Standing::Stranger });
             }
             hybrid::Message::Response(response) => is_initiation(table, response.receiver),
             hybrid::Message::CookieReply(reply) => is_initiation(table, reply.receiver),
@@ -88,7 +92,7 @@ impl Gate {
                 }
                 let has_cookie = message.mac2 != [0; wireguard::MAC_SIZE]
                     && verifies_mac2(bytes, &self.cookies.cookies_of(from.remote));
-                return Ok(if has_cookie { Standing::Proven } else { Standing::Stranger });
+                return Ok(if has_cookie { Standing::Reachable } else { Standing::Stranger });
             }
             wireguard::Message::Response(message) => {
                 if !local.verifies_mac1(message.as_bytes()) {

@@ -9,10 +9,12 @@ use crate::{
 };
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-/// Half-open handshakes at the most: about 8 MB. A newer one never pushes out an older one.
+/// Half-open handshakes at the most: about 8 MB. A newer one pushes out the oldest: a finish is one round trip away, and
+/// even at the rate that one core can answer the oldest has waited for half a second.
 pub const MAX_HALF_OPEN: usize = 4096;
 /// How long a half-open handshake waits for its finish.
 const HALF_OPEN_TIME: Duration = Duration::from_secs(5);
@@ -44,6 +46,8 @@ pub(super) struct Entry {
     pub(super) state: HalfOpen,
     pub(super) lease: IndexLease,
     pub(super) begun: Instant,
+    /// Where its init came from.
+    pub(super) source: IpAddr,
     /// Repeated, as stored, for the same init (protocol.md 6.3).
     response: Box<Response>,
     /// How often it was repeated.
@@ -68,25 +72,35 @@ impl HalfOpenTable {
         self.entries.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= MAX_HALF_OPEN || self.ages.len() >= MAX_AGES
-    }
-
+    /// Adds a handshake, answered to `source`; tells how many older ones had to give way.
     pub(super) fn insert(
         &mut self,
         state: HalfOpen,
         lease: IndexLease,
         response: Box<Response>,
         init_hash: Hash,
+        source: IpAddr,
         now: Instant,
-    ) {
+    ) -> u64 {
+        let pushed_out = self.make_room();
         let index = lease.index();
         self.by_init.insert(init_hash, index);
         self.ages.push_back((now, index));
         self.entries.insert(
             index,
-            Entry { state, lease, begun: now, response, repeats: 0, init_hash, early: Vec::new() },
+            Entry { state, lease, begun: now, source, response, repeats: 0, init_hash, early: Vec::new() },
         );
+        pushed_out
+    }
+
+    /// Makes room for one, at the cost of the oldest; tells how many that were.
+    fn make_room(&mut self) -> u64 {
+        let before = self.entries.len();
+        while self.entries.len() >= MAX_HALF_OPEN || self.ages.len() >= MAX_AGES {
+            let Some((begun, index)) = self.ages.pop_front() else { break };
+            self.remove_aged(index, begun);
+        }
+        (before - self.entries.len()) as u64
     }
 
     /// Holds a transport message for the keypair that `index` may become; `false` when there is no room.
@@ -131,10 +145,14 @@ impl HalfOpenTable {
             && begun + self.life() <= now
         {
             self.ages.pop_front();
-            // An index freed early may have been drawn again: only the entry of this age is removed.
-            if self.entries.get(&index).is_some_and(|entry| entry.begun == begun) {
-                self.remove(index);
-            }
+            self.remove_aged(index, begun);
+        }
+    }
+
+    /// Removes the entry of this age, and no other: an index freed early may have been drawn again.
+    fn remove_aged(&mut self, index: ReceiverIndex, begun: Instant) {
+        if self.entries.get(&index).is_some_and(|entry| entry.begun == begun) {
+            self.remove(index);
         }
     }
 

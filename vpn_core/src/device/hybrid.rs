@@ -54,9 +54,6 @@ impl Device {
             }
             Verdict::RateLimited => return Err(DropReason::RateLimited),
         }
-        if self.half_open.is_full() {
-            return Err(DropReason::Full);
-        }
         let settings =
             ResponderSettings { identity: &node.identity, suites: node.suites, parameters: node.parameters };
         let lease = self.table.lease(IndexUse::HalfOpen, &mut *self.rng);
@@ -67,7 +64,8 @@ impl Device {
             may_be_cut: true,
             is_about_path: false,
         });
-        self.half_open.insert(state, lease, response, init_hash, now);
+        let pushed_out = self.half_open.insert(state, lease, response, init_hash, from.remote.ip(), now);
+        self.drops.count_many(DropReason::Full, pushed_out);
         Ok(())
     }
 
@@ -143,6 +141,7 @@ impl Device {
         match outcome {
             Ok((agreement, id)) => {
                 let entry = self.half_open.remove(finish.receiver).ok_or(DropReason::UnknownIndex)?;
+                self.admission.note_finished(entry.source);
                 let room = MAX_READY.saturating_sub(self.ready.len());
                 self.ready.extend(entry.early.into_iter().take(room));
                 self.with_tunnel(id, now, |tunnel, cx| {
@@ -151,6 +150,7 @@ impl Device {
                 Ok(())
             }
             Err(reason) => {
+                self.admission.note_failed(entry.source, now);
                 if !entry.state.count_failure() {
                     self.half_open.remove(finish.receiver);
                 }

@@ -38,8 +38,9 @@ impl Device {
         self.with_tunnel(peer.ok_or(DropReason::UnknownPeer)?, now, |tunnel, cx| {
             tunnel.handle_wireguard_initiation(received, from, cx)
         })
-        .unwrap_or(Err(HandshakeError::UnknownIndex))
-        .map_err(DropReason::from)
+        .unwrap_or(Err(HandshakeError::UnknownIndex))?;
+        self.admission.note_finished(from.remote.ip()); // It says who it is with its first message.
+        Ok(())
     }
 
     pub(super) fn handle_wireguard_response(

@@ -45,7 +45,7 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
             device.handle_outbound(peer, packet, now);
         }
         device.note_backlog(mail.inits_waiting, now);
-        for (datagram, from) in mail.proven.into_iter().chain(mail.inits) {
+        for (datagram, from) in mail.handshakes.in_order() {
             device.handle_control(&datagram, from, now);
         }
         if device.poll_timeout().is_some_and(|at| at <= now) {

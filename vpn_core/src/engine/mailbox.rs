@@ -13,8 +13,7 @@ use std::{
     time::Instant,
 };
 
-/// Handshake messages that wait at the most, strangers' inits and proven ones each; more are dropped, a flood is not
-/// stored. About 1.2 MB.
+/// Handshake messages that wait at the most, of each standing; more are dropped, a flood is not stored. About 2 MB.
 const MAX_HANDSHAKES: usize = 512;
 /// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
 const MAX_STAGED: usize = 1024;
@@ -42,14 +41,26 @@ pub(super) struct Mail {
     pub(super) staged: VecDeque<(PeerId, StagedPacket)>,
     /// Probes of paths, and answers. Bounded for each peer.
     pub(super) path_messages: BTreeMap<PeerId, Vec<PathMessage>>,
-    /// Handshake messages whose sender has shown that it receives at its address: responses, finishes, cookie replies,
-    /// and inits with a cookie.
-    pub(super) proven: VecDeque<(Vec<u8>, Endpoint)>,
-    /// All other inits. A flood of them, which costs a stranger least and us most, must not push out the above.
-    pub(super) inits: VecDeque<(Vec<u8>, Endpoint)>,
-    /// How many inits there were before these were taken.
+    pub(super) handshakes: Handshakes,
+    /// How many strangers' inits there were before these were taken.
     pub(super) inits_waiting: usize,
     pub(super) stop: bool,
+}
+
+/// Datagrams in order of arrival.
+type Waiting = VecDeque<(Vec<u8>, Endpoint)>;
+
+/// Handshake messages by the standing of their senders: a flood of one kind pushes out no other.
+#[derive(Default)]
+pub(super) struct Handshakes {
+    /// Responses, finishes and cookie replies: for the first two somebody has done the dear half of the work already.
+    proven: Waiting,
+    /// Data that came before its finish. Whoever began a handshake can send as much of it as the line takes.
+    early: Waiting,
+    /// Inits whose sender has shown that it receives at its address.
+    reachable: Waiting,
+    /// All other inits: a flood of them costs a stranger least and us most.
+    strangers: Waiting,
 }
 
 impl Mailbox {
@@ -104,11 +115,9 @@ impl Mailbox {
             }
             mail = self.arrived.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        mail.inits_waiting = mail.inits.len();
-        let later = |queue: &mut VecDeque<_>| queue.split_off(HANDSHAKES_AT_ONCE.min(queue.len()));
-        let (proven, inits) = (later(&mut mail.proven), later(&mut mail.inits));
-        let stop = mail.stop;
-        std::mem::replace(&mut *mail, Mail { proven, inits, stop, ..Mail::default() })
+        mail.inits_waiting = mail.handshakes.strangers.len();
+        let (handshakes, stop) = (mail.handshakes.split_off(HANDSHAKES_AT_ONCE), mail.stop);
+        std::mem::replace(&mut *mail, Mail { handshakes, stop, ..Mail::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail> {
@@ -123,9 +132,32 @@ impl Mail {
             && self.attention.is_empty()
             && self.staged.is_empty()
             && self.path_messages.is_empty()
-            && self.proven.is_empty()
-            && self.inits.is_empty()
+            && self.handshakes.is_empty()
             && !self.stop
+    }
+}
+
+impl Handshakes {
+    /// Those of each kind behind the first `count`.
+    fn split_off(&mut self, count: usize) -> Self {
+        let later = |queue: &mut Waiting| queue.split_off(count.min(queue.len()));
+        Self {
+            proven: later(&mut self.proven),
+            early: later(&mut self.early),
+            reachable: later(&mut self.reachable),
+            strangers: later(&mut self.strangers),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { proven, early, reachable, strangers } = self;
+        [proven, early, reachable, strangers].iter().all(|queue| queue.is_empty())
+    }
+
+    /// In the order in which they are served: a handshake that was paid for before one that was not, and before the data that
+    /// waits for it.
+    pub(super) fn in_order(self) -> impl Iterator<Item = (Vec<u8>, Endpoint)> {
+        [self.proven, self.early, self.reachable, self.strangers].into_iter().flatten()
     }
 }
 
@@ -165,9 +197,12 @@ impl Letters<'_> {
     }
 
     pub(super) fn handshake(&mut self, datagram: &[u8], from: Endpoint, standing: Standing) {
+        let waiting = &mut self.mail.handshakes;
         let queue = match standing {
-            Standing::Stranger => &mut self.mail.inits,
-            Standing::Proven => &mut self.mail.proven,
+            Standing::Stranger => &mut waiting.strangers,
+            Standing::Reachable => &mut waiting.reachable,
+            Standing::Proven => &mut waiting.proven,
+            Standing::Early => &mut waiting.early,
         };
         if queue.len() < MAX_HANDSHAKES {
             queue.push_back((datagram.to_vec(), from));
@@ -203,14 +238,33 @@ mod tests {
         });
         assert_eq!(refused, 7);
         let first = mailbox.wait(None);
-        assert_eq!((first.inits.len(), first.proven.len()), (HANDSHAKES_AT_ONCE, 1));
+        let counts = (first.handshakes.strangers.len(), first.handshakes.proven.len());
+        assert_eq!(counts, (HANDSHAKES_AT_ONCE, 1));
         assert_eq!(first.inits_waiting, MAX_HANDSHAKES);
         assert!(first.attention.contains(&PeerId(3)));
         let mut rest = 0;
         while rest < MAX_HANDSHAKES - HANDSHAKES_AT_ONCE {
-            rest += mailbox.wait(None).inits.len();
+            rest += mailbox.wait(None).handshakes.strangers.len();
         }
         assert_eq!(rest, MAX_HANDSHAKES - HANDSHAKES_AT_ONCE);
+    }
+
+    #[test]
+    fn a_finish_is_served_before_the_inits_and_the_early_data_that_wait() {
+        let mailbox = Mailbox::default();
+        let refused = mailbox.leave(|letters| {
+            for _ in 0..2 * MAX_HANDSHAKES {
+                letters.handshake(&[5], endpoint(), Standing::Stranger);
+                letters.handshake(&[5], endpoint(), Standing::Reachable);
+                letters.handshake(&[4], endpoint(), Standing::Early);
+            }
+            letters.handshake(&[7], endpoint(), Standing::Proven);
+        });
+        assert_eq!(refused, 3 * MAX_HANDSHAKES as u64);
+        let served: Vec<_> =
+            mailbox.wait(None).handshakes.in_order().map(|(datagram, _)| datagram[0]).collect();
+        assert_eq!(served[..2], [7, 4]);
+        assert_eq!(served.len(), 1 + 3 * HANDSHAKES_AT_ONCE, "each has its share of a round");
     }
 
     #[test]

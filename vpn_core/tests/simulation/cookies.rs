@@ -1,6 +1,9 @@
 //! Floods of inits.
 
-use super::network::{Kind, Network, millis, secs};
+use super::{
+    network::{Kind, Network, millis, secs},
+    node::NodeSettings,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +11,7 @@ use vpn_core::{
     base::{DropReason, Endpoint, ReceiverIndex, SecretBytes},
     device::MAX_HALF_OPEN,
     handshake::hybrid::{Initiation, InitiatorSettings},
-    wire::hybrid::{FLAG_COOKIE, Message, SuiteSet},
+    wire::hybrid::{FLAG_COOKIE, Message, ParametersBytes, SuiteSet},
 };
 use zerocopy::IntoBytes as _;
 
@@ -156,34 +159,78 @@ fn established_peers_do_not_notice_a_flood() {
     assert_eq!(net.delivered(&numbers), numbers.len());
 }
 
+/// An init that returns the cookie which it was asked for, if it was: what a host sends that really receives at `from`.
+/// Answers the handshake, and the response.
+fn begin(net: &mut Network, from: SocketAddr, rng: &mut ChaCha8Rng) -> (Initiation, Option<Vec<u8>>) {
+    let (responder, network_key) = (net.nodes[1].settings.identity().public_key(), SecretBytes::ZERO);
+    let settings =
+        InitiatorSettings { responder, network_key: &network_key, suites: SuiteSet::CHACHA20_POLY1305 };
+    let (mut state, init) = Initiation::start(&settings, ReceiverIndex::random(rng), rng);
+    let (now, device) = (net.now, &mut net.nodes[1].device);
+    device.handle_control(init.as_bytes(), Endpoint::to(from), now);
+    let mut answer = device.poll_transmit().expect("a response or a cookie").datagram;
+    if let Some(Message::CookieReply(reply)) = Message::parse(&answer) {
+        let init = state.read_cookie_reply(reply).expect("genuine");
+        device.handle_control(init.as_bytes(), Endpoint::to(from), now);
+        let Some(response) = device.poll_transmit() else { return (state, None) };
+        answer = response.datagram;
+    }
+    (state, Some(answer))
+}
+
 #[test]
-fn half_open_table_is_bounded_and_a_full_one_pushes_nobody_out() {
+fn half_open_table_is_bounded_and_in_a_full_one_the_oldest_gives_way() {
     let mut net = Network::client_and_gateway();
     net.capturing = false;
     net.nodes[0].asleep = true;
     net.run_for(secs(6)); // Its own init is forgotten by then.
-    let (responder, network_key) = (net.nodes[1].settings.identity().public_key(), SecretBytes::ZERO);
-    let settings =
-        InitiatorSettings { responder, network_key: &network_key, suites: SuiteSet::CHACHA20_POLY1305 };
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     // A botnet: every address is genuine and answers the demand for a cookie.
     for n in 0..MAX_HALF_OPEN as u32 + 100 {
         let from = SocketAddr::from((Ipv4Addr::from(0xcb00_0000 + n), 7));
-        let (mut state, init) = Initiation::start(&settings, ReceiverIndex::new(n), &mut rng);
-        let now = net.now;
-        net.nodes[1].device.handle_control(init.as_bytes(), Endpoint::to(from), now);
-        let answer = net.nodes[1].device.poll_transmit().expect("a response or a cookie");
-        if let Some(Message::CookieReply(reply)) = Message::parse(&answer.datagram) {
-            let init = state.read_cookie_reply(reply).expect("genuine");
-            net.nodes[1].device.handle_control(init.as_bytes(), Endpoint::to(from), now);
-            assert_eq!(net.nodes[1].device.poll_transmit().is_some(), n < MAX_HALF_OPEN as u32);
-        }
+        assert!(begin(&mut net, from, &mut rng).1.is_some());
     }
     assert_eq!(net.nodes[1].drops(DropReason::Full), 100);
     assert_eq!(net.nodes[1].drops(DropReason::RateLimited), 0);
-    // It passes in five seconds, and the client gets through with its next init or the one after.
     net.nodes[0].asleep = false;
-    net.run_while(secs(11), |net| net.nodes[0].events.iter().all(|(_, event)| !is_established(event)));
+    net.restart(0);
+    let connected = |net: &Network| net.nodes[0].events.iter().any(|(_, event)| is_established(event));
+    let took = net.run_while(secs(5), |net| !connected(net));
+    assert!(took <= millis(120), "two round trips and a half: {took:?}");
+}
+
+#[test]
+fn addresses_that_finish_no_handshake_come_after_those_that_do() {
+    let mut net = Network::client_and_gateway();
+    net.nodes[0].asleep = true;
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    flood(&mut net, 1500, 0);
+    net.run_for(millis(1));
+    net.nodes[0].asleep = false;
+    for _ in 0..6 {
+        net.restart(0);
+        net.run_for(millis(300)); // The client connects.
+    }
+    // Attackers take what is left for doubted addresses.
+    let limited = net.nodes[1].drops(DropReason::RateLimited);
+    for n in 0..200 {
+        let from = SocketAddr::from((Ipv4Addr::from(0xcc00_0000 + n % 20), 7));
+        begin(&mut net, from, &mut rng);
+    }
+    assert!(net.nodes[1].drops(DropReason::RateLimited) > limited, "more than is left for them");
+    let stranger = SocketAddr::from((Ipv4Addr::from(0xcd00_0000), 7));
+    let client = SocketAddr::new(net.nodes[0].address.ip(), 7);
+    assert!(begin(&mut net, client, &mut rng).1.is_some(), "its handshakes came to an end");
+    let (state, response) = begin(&mut net, stranger, &mut rng);
+    // A finish by nobody that the gateway knows is worse than none.
+    let (response, identity) = (response.expect("nothing is known of it"), NodeSettings::new(77).identity());
+    let Some(Message::Response(response)) = Message::parse(&response) else { panic!("a response") };
+    let completed = state.read_response(response, &identity, &SecretBytes::ZERO, ParametersBytes::default());
+    let finish = completed.expect("genuine").finish;
+    let now = net.now;
+    net.nodes[1].device.handle_control(finish.as_bytes(), Endpoint::to(stranger), now);
+    assert_eq!(net.nodes[1].drops(DropReason::UnknownPeer), 1);
+    assert!(begin(&mut net, stranger, &mut rng).1.is_none());
 }
 
 fn is_established(event: &vpn_core::tunnel::Event) -> bool {
