@@ -199,6 +199,8 @@ fn faults_of_a_peer_are_told_with_line_and_remedy() {
         ("endpoint = \"::1\"", &["[::1]:51820"]),
         ("endpoint = \"[fe80::1]:51820\"", &["link-local", "\"[fe80::1%eth0]:51820\""]),
         ("endpoint = \"[2001:db8::1%eth0]:1\"", &["no link-local", "\"[2001:db8::1]:1\""]),
+        ("endpoint = \"10.66.0.9:1\"", &["inside the tunnel", "10.66.0.0/16", "from outside"]),
+        ("endpoint = [\"192.0.2.1:1\", \"[::ffff:10.66.9.9]:1\"]", &["inside the tunnel"]),
         ("handshake = \"noise\"", &["\"hybrid\" or \"wireguard\""]),
         ("expires = 2026-02-30", &["syntax"]),
         ("expires = \"soon\"", &["2027-01-31"]),

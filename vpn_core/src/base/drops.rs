@@ -64,6 +64,9 @@ drop_reasons! {
     ForwardingDenied => "forwarding_denied",
     /// A packet that the operating system refused to take.
     Refused => "refused",
+    /// A datagram from an address inside the tunnel, where no peer is reached: it moves no endpoint and has no answer. A packet
+    /// in it is delivered all the same.
+    InnerAddress => "inner_address",
 }
 
 /// One counter a [`DropReason`].

@@ -9,7 +9,7 @@ use super::{
     peer::ReadPeer,
 };
 use crate::handshake::Protocol;
-use std::{collections::HashMap, time::SystemTime};
+use std::{collections::HashMap, net::IpAddr, time::SystemTime};
 
 /// Checks `peers` against each other and against the node itself, as far as its own table could be read.
 pub(super) fn check_peers(
@@ -26,6 +26,7 @@ pub(super) fn check_peers(
         let peer = &read.peer;
         if let Some(interface) = interface {
             check_against_own(interface, read, faults);
+            check_endpoints(interface, read, faults);
         }
         if peer.has_expired(now) {
             let message = format!("peer {} has expired and is not admitted", peer.name);
@@ -88,6 +89,21 @@ fn check_against_own(interface: &InterfaceConfig, read: &ReadPeer, faults: &mut 
         if interface.addresses.iter().any(own) {
             let message = format!("{} is this node's own address", network.addr());
             faults.push(Complaint::new(message, "give the peer another").at(&peer.file, Some(*at)));
+        }
+    }
+}
+
+/// Our datagrams to an address in the tunnel interface's own networks would go into the tunnel, and be sealed again.
+fn check_endpoints(interface: &InterfaceConfig, read: &ReadPeer, faults: &mut Vec<Fault>) {
+    for (endpoint, at) in read.peer.endpoints.iter().zip(&read.endpoints_at) {
+        let Ok(address) = endpoint.host.parse::<IpAddr>().map(|address| address.to_canonical()) else {
+            continue; // A name: what it stands for is known when it is looked up.
+        };
+        if let Some(own) = interface.addresses.iter().find(|own| own.contains(&address)) {
+            let message =
+                format!("the endpoint {address} lies inside the tunnel, in its own network {}", own.trunc());
+            let remedy = "write the address at which the peer is reached from outside the tunnel";
+            faults.push(Complaint::new(message, remedy).at(&read.peer.file, Some(*at)));
         }
     }
 }

@@ -82,6 +82,8 @@ pub(super) struct ReadPeer {
     pub(super) public_key_at: Position,
     /// One for each of the allowed IPs.
     pub(super) allowed_ips_at: Vec<Position>,
+    /// One for each of the endpoints.
+    pub(super) endpoints_at: Vec<Position>,
     pub(super) expires_at: Option<Position>,
 }
 
@@ -109,6 +111,7 @@ pub(super) fn read_peer<'t>(source: &mut Source<'t>, mut table: Table<'t>) -> Op
     let (preshared_key, preshared_key_file) =
         preshared.map_or((None, None), |secret| (Some(secret.key), secret.file));
     let (allowed_ips, allowed_ips_at) = allowed_ips?.into_iter().unzip();
+    let (endpoints, endpoints_at) = endpoints.into_iter().unzip();
     Some(ReadPeer {
         peer: PeerConfig {
             name: name?,
@@ -130,6 +133,7 @@ pub(super) fn read_peer<'t>(source: &mut Source<'t>, mut table: Table<'t>) -> Op
         name_at: source.position(&name_value?.span),
         public_key_at: source.position(&key_value?.span),
         allowed_ips_at,
+        endpoints_at,
         expires_at,
     })
 }
@@ -194,9 +198,9 @@ fn read_allowed_ips<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<(IpNe
     networks
 }
 
-fn read_endpoints<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<EndpointName> {
+fn read_endpoints<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Vec<(EndpointName, Position)> {
     let items = source.one_or_more_strings(value);
-    items.iter().filter_map(|item| source.parsed(item)).collect()
+    items.iter().filter_map(|item| Some((source.parsed(item)?, source.position(&item.span)))).collect()
 }
 
 fn read_handshake<'t>(source: &mut Source<'t>, value: &Value<'t>) -> Option<Protocol> {

@@ -15,8 +15,8 @@ use crate::{
     routing::AllowedIps,
     session::REKEY_AFTER_TIME,
     tunnel::{
-        Context, Event, IndexUse, MtuPolicy, PeerPlane, PeerSettings, SessionTable, StagedPacket,
-        StagingBudget, Transmit, Tunnel, Undelivered,
+        Context, Event, IndexUse, InnerNetworks, MtuPolicy, PeerPlane, PeerSettings, SessionTable,
+        StagedPacket, StagingBudget, Transmit, Tunnel, Undelivered,
     },
     wire::{HandshakeMessage, hybrid, transport::TransportHeader, wireguard},
 };
@@ -73,6 +73,10 @@ pub struct Device {
     pub(super) table: Arc<SessionTable>,
     pub(super) drops: Arc<DropCounters>,
     plane: Arc<DataPlane>,
+    /// Where no peer is reached.
+    inner: Arc<InnerNetworks>,
+    /// Whether the owner has said what that is; otherwise it is assumed from the allowed IPs.
+    is_inner_given: bool,
     pub(super) admission: Admission,
     pub(super) cookies: CookieJar,
     pub(super) half_open: HalfOpenTable,
@@ -107,6 +111,7 @@ macro_rules! context {
             rng: &mut *$device.rng,
             table: &$device.table,
             staging: &mut $device.staging,
+            inner: &$device.inner,
             drops: &$device.drops,
             outbox: &mut $device.outbox,
             events: &mut $device.events,
@@ -146,6 +151,8 @@ impl Device {
                 settings.mtu,
                 settings.hybrid.as_ref().map_or(hybrid::Features::NONE, |node| node.parameters.features),
             )),
+            inner: Arc::default(),
+            is_inner_given: false,
             hybrid: settings.hybrid,
             wireguard,
             clock: (now, settings.unix_time),
@@ -281,6 +288,7 @@ impl Device {
     }
 
     /// Publishes the allowed IPs of all peers to the packet path. Of a prefix that two peers name, the later has it.
+    /// A peer whose endpoint lies inside the tunnel by that is sent to at its next configured one.
     pub fn update_routes(&mut self) {
         let mut builder = AllowedIps::builder();
         for peer in self.peers.values() {
@@ -295,6 +303,33 @@ impl Device {
             networks: self.networks.clone(),
             forwarding: self.forwarding,
         });
+        if !self.is_inner_given {
+            let allowed_ips = self.peers.values().flat_map(|peer| peer.allowed_ips.iter().copied());
+            let own = self.local.iter().copied().map(IpNet::from);
+            self.replace_inner(InnerNetworks::assumed(own, allowed_ips));
+        }
+    }
+
+    /// Says what lies inside the tunnel, for an owner who knows the routes: every network to which our own datagrams would travel
+    /// inside. Until then the allowed IPs are taken for it, but for default routes (protocol.md 9.3).
+    pub fn set_inner_networks(&mut self, networks: InnerNetworks, now: Instant) {
+        self.is_inner_given = true;
+        if self.replace_inner(networks) {
+            self.for_all(now, Tunnel::start); // One whose endpoints all were inside may have one now.
+        }
+    }
+
+    /// Returns whether anything is different.
+    fn replace_inner(&mut self, inner: InnerNetworks) -> bool {
+        if *self.inner == inner {
+            return false;
+        }
+        self.inner = Arc::new(inner);
+        self.plane.set_inner(Arc::clone(&self.inner));
+        for peer in self.peers.values_mut() {
+            peer.tunnel.leave_inner_endpoint(&self.inner, &mut self.events);
+        }
+        true
     }
 
     /// Takes new addresses for a peer, as its name resolved again.
@@ -360,6 +395,10 @@ impl Device {
     /// that is not finished yet. [`Device::poll_early`] is to follow.
     pub fn handle_control(&mut self, datagram: &[u8], from: Endpoint, now: Instant) {
         let outcome = match HandshakeMessage::parse(datagram) {
+            // Its answer would go into the tunnel. Honest messages that somebody has given such a source are still to come.
+            Some(message) if wants_answer(&message) && self.inner.contains(from.remote.ip()) => {
+                Err(DropReason::InnerAddress)
+            }
             Some(HandshakeMessage::Hybrid(message)) => self.handle_hybrid(message, from, now),
             Some(HandshakeMessage::Wireguard(message)) => self.handle_wireguard(message, from, now),
             None => self.handle_early(datagram, from),
@@ -452,7 +491,14 @@ impl Device {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.outbox.pop_front()
+        while let Some(transmit) = self.outbox.pop_front() {
+            if !self.inner.contains(transmit.endpoint.remote.ip()) {
+                return Some(transmit);
+            }
+            // Made before its target came to lie inside the tunnel, or for a source that is there.
+            self.drops.count(DropReason::InnerAddress);
+        }
+        None
     }
 
     /// The next event.
@@ -490,6 +536,18 @@ impl Device {
                 self.schedule.insert((at, id));
             }
             peer.scheduled = at;
+        }
+    }
+}
+
+/// Returns true for a message that is answered to where it came from.
+const fn wants_answer(message: &HandshakeMessage<'_>) -> bool {
+    match message {
+        HandshakeMessage::Hybrid(hybrid::Message::Init(_) | hybrid::Message::Finish(_))
+        | HandshakeMessage::Wireguard(wireguard::Message::Initiation(_)) => true,
+        HandshakeMessage::Hybrid(hybrid::Message::Response(_) | hybrid::Message::CookieReply(_))
+        | HandshakeMessage::Wireguard(wireguard::Message::Response(_) | wireguard::Message::CookieReply(_)) => {
+            false
         }
     }
 }

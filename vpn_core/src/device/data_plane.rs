@@ -7,7 +7,7 @@ use crate::{
     handshake::Protocol,
     routing::AllowedIps,
     session::{Keypair, Unopened},
-    tunnel::{IndexUse, PeerPlane, SessionTable},
+    tunnel::{IndexUse, InnerNetworks, PeerPlane, SessionTable},
     wire::{
         HandshakeMessage,
         hybrid::Features,
@@ -81,6 +81,8 @@ pub struct DataPlane {
     table: Arc<SessionTable>,
     routes: ArcSwap<Routes>,
     gate: ArcSwap<Gate>,
+    /// Where no peer is reached; looked up only when an endpoint would move.
+    inner: ArcSwap<InnerNetworks>,
     drops: Arc<DropCounters>,
     mtu: AtomicUsize,
     /// What we have announced to hybrid peers.
@@ -187,6 +189,7 @@ impl DataPlane {
             table,
             routes: ArcSwap::from_pointee(routes),
             gate: ArcSwap::from_pointee(gate),
+            inner: ArcSwap::default(),
             drops,
             mtu: AtomicUsize::new(mtu.into()),
             announced,
@@ -209,6 +212,19 @@ impl DataPlane {
 
     pub(super) fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
+    }
+
+    pub(super) fn set_inner(&self, inner: Arc<InnerNetworks>) {
+        self.inner.store(inner);
+    }
+
+    /// Whether a peer may be at `address`; counted where not (protocol.md 9.3).
+    fn may_be_endpoint(&self, address: IpAddr) -> bool {
+        let is_outside = !self.inner.load().contains(address);
+        if !is_outside {
+            self.drops.count(DropReason::InnerAddress);
+        }
+        is_outside
     }
 
     /// The drop counters.
@@ -304,7 +320,8 @@ impl DataPlane {
         let wants_answer =
             |payload: &Range<usize>| !payload.is_empty() && !PathMessage::begins_with(arena[payload.start]);
         let has_payload = inbound.opened.iter().any(|(_, payload)| wants_answer(payload));
-        if peer.note_received(keypair, from, bytes, has_payload, now) {
+        let may_move_to = |address| self.may_be_endpoint(address);
+        if peer.note_received(keypair, from, bytes, has_payload, may_move_to, now) {
             inbound.attention.push(peer.id());
         }
         let mut opened = core::mem::take(&mut inbound.opened);

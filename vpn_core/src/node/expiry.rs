@@ -17,7 +17,7 @@ impl Running<'_> {
             tokio::time::sleep(self.time_to_expiry()).await;
             if self.config.borrow().peers.iter().any(|peer| peer.expires.is_some()) {
                 self.apply_peers();
-                self.route(&[]);
+                self.route();
             }
         }
     }

@@ -29,11 +29,12 @@ impl Running<'_> {
         };
         if let Err(error) = applied {
             // The old configuration stays in force, so its routes must, too: the new ones may let out what it holds.
-            self.route(&[]);
+            self.route();
             return Err(error.to_string());
         }
         let before = self.config.replace(fresh);
         self.take_first_wireguard_key(&before);
+        self.update_inner_networks();
         self.apply_peers();
         notes.push(format!("{new} peers, before {old}"));
         Ok(notes)

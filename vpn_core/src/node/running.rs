@@ -22,7 +22,7 @@ use crate::{
     routes::{Link, watch_link},
     session::REKEY_AFTER_TIME,
     symmetric::NULL_CIPHER,
-    tunnel::{Event, Unanswered},
+    tunnel::{Event, InnerNetworks, Unanswered},
     wire::hybrid::{Features, ParametersBytes},
 };
 use ipnet::IpNet;
@@ -72,7 +72,7 @@ impl<'a> Running<'a> {
     ) -> Result<(Self, Notices), NodeError> {
         let (mut system, queues) = once_free(|| System::start(&config, role, options)).await?;
         let names = Names::new(system.socket_mark());
-        let mut addresses = Addresses::default();
+        let mut addresses = Addresses::outside(&config.interface.addresses);
         addresses.resolve(endpoint_names(&config), &names, &Captured::at_start(&config)).await;
         let peers = admitted(&config, &addresses);
         let (sender, notices) = mpsc::unbounded_channel();
@@ -80,7 +80,7 @@ impl<'a> Running<'a> {
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
         let engine = system
             .route(&allowed_ips(&peers), &known_endpoints(&addresses))
-            .and_then(|()| start_engine(&config, role, peers, queues, &sink))
+            .and_then(|()| start_engine(&config, role, (peers, system.inner_networks()), queues, &sink))
             .and_then(|engine| names.apply(&config, role, &mut system).map(|()| engine));
         let engine = match engine {
             Ok(engine) => engine,
@@ -188,11 +188,10 @@ impl<'a> Running<'a> {
                     tracing::debug!(peer = name, endpoint, ?role, "new session");
                 }
                 self.refresh_route_mtu(&status);
-                // A peer that roamed to an address that is routed into the tunnel would cut itself off.
-                if let Some(endpoint) = status.endpoint
-                    && self.system.borrow().would_loop(endpoint.ip())
-                {
-                    self.route(&[endpoint.ip()]);
+            }
+            Event::EndpointInside { peer, endpoint } => {
+                if let Some((_, name)) = self.identify(peer) {
+                    tracing::warn!(peer = name, %endpoint, "this endpoint lies inside the tunnel: nothing is sent to it");
                 }
             }
             Event::PathMtuChanged { peer, mtu } => self.handle_path_mtu(peer, mtu),
@@ -242,7 +241,7 @@ impl<'a> Running<'a> {
                 config.peers.iter().filter(|peer| peer.endpoints.iter().any(|name| names.contains(name)));
             concerned.map(|peer| (peer.public_key, addresses.of(&peer.endpoints))).collect()
         };
-        self.route(&[]);
+        self.route();
         self.engine.borrow().with_device(move |device, now| {
             for (key, endpoints) in updates {
                 device.set_endpoints(&key, endpoints, now);
@@ -314,15 +313,21 @@ impl<'a> Running<'a> {
         });
     }
 
-    /// Brings routes up to date with peers and endpoints; `extra` are addresses that peers roamed to.
-    pub(super) fn route(&self, extra: &[IpAddr]) {
+    /// Brings routes up to date with peers and endpoints.
+    pub(super) fn route(&self) {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
-        let mut endpoints = known_endpoints(&self.addresses.borrow());
-        endpoints.extend_from_slice(extra);
+        let endpoints = known_endpoints(&self.addresses.borrow());
         self.system.borrow_mut().set_name_servers(&self.config.borrow().interface.dns);
         if let Err(error) = self.system.borrow_mut().route(&allowed_ips(&peers), &endpoints) {
             tracing::error!(%error, "routes could not be brought up to date");
         }
+        self.update_inner_networks();
+    }
+
+    /// Tells the device what lies inside the tunnel by the routes in force.
+    pub(super) fn update_inner_networks(&self) {
+        let inner = InnerNetworks::new(self.system.borrow().inner_networks());
+        self.engine.borrow().with_device(move |device, now| device.set_inner_networks(inner, now));
     }
 
     pub(super) fn identify(&self, id: PeerId) -> Option<(crate::device::PeerStatus, String)> {
@@ -363,7 +368,7 @@ impl Handler for Running<'_> {
 fn start_engine(
     config: &Config,
     role: Role,
-    peers: Vec<DevicePeer>,
+    (peers, inner): (Vec<DevicePeer>, Vec<IpNet>),
     queues: Vec<Queue>,
     sink: &NoticeSink,
 ) -> Result<Engine, NodeError> {
@@ -402,6 +407,7 @@ fn start_engine(
     };
     let now = Instant::now();
     let mut device = Device::new(settings, Box::new(rng), now);
+    device.set_inner_networks(InnerNetworks::new(inner), now);
     set_peers(&mut device, peers, now);
     Engine::start(device, queues, sink)
         .map_err(|source| NodeError::System { what: "the packet threads cannot be started", source })

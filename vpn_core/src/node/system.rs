@@ -177,8 +177,16 @@ impl System {
         if let Some(kill_switch) = &mut self.kill_switch {
             kill_switch.update(rules)?;
         }
+        if self.routes.is_none() {
+            return Ok(());
+        }
+        let wanted = plan(&self.request(lan.as_ref().map_or(DefaultRoute::Ordinary, DefaultRoute::Full)))?;
         let Some(routes) = &mut self.routes else { return Ok(()) };
-        let wanted = plan(&RouteRequest {
+        Ok(routes.replace(&wanted, &mut self.journal)?)
+    }
+
+    fn request<'a>(&'a self, default_route: DefaultRoute<'a>) -> RouteRequest<'a> {
+        RouteRequest {
             interface: self.journal.interface(),
             addresses: &self.addresses,
             allowed_ips: &self.wanted.allowed_ips,
@@ -186,9 +194,8 @@ impl System {
             endpoints: &self.wanted.endpoints,
             listen_port: self.listen_port,
             mark: self.mark,
-            default_route: lan.as_ref().map_or(DefaultRoute::Ordinary, DefaultRoute::Full),
-        })?;
-        Ok(routes.replace(&wanted, &mut self.journal)?)
+            default_route,
+        }
     }
 
     fn engage_kill_switch(&mut self) -> Result<(), NodeError> {
@@ -282,9 +289,15 @@ impl System {
         self.restore_routes()
     }
 
-    /// Whether datagrams to `endpoint` would go into the tunnel by the routes in force.
-    pub(super) fn would_loop(&self, endpoint: IpAddr) -> bool {
-        self.routes.as_ref().is_some_and(|routes| routes.plan().would_loop(endpoint))
+    /// The networks to which our own datagrams would go into the tunnel: by the routes in force, or, where somebody else makes
+    /// them, by those that we would make without a full tunnel's rules.
+    pub(super) fn inner_networks(&self) -> Vec<IpNet> {
+        let connected = || self.addresses.iter().map(IpNet::trunc).collect();
+        match &self.routes {
+            Some(routes) => routes.plan().inner_networks().collect(),
+            None => plan(&self.request(DefaultRoute::Ordinary))
+                .map_or_else(|_| connected(), |plan| plan.inner_networks().collect()),
+        }
     }
 
     /// The list of what was changed.

@@ -292,10 +292,9 @@ impl System {
         self.restore_routes()
     }
 
-    /// Never: the routing table says nothing of a scoped socket's datagrams.
-    #[expect(clippy::unused_self, reason = "as on Linux")]
-    pub(super) fn would_loop(&self, _endpoint: IpAddr) -> bool {
-        false
+    /// The networks at which no peer is reached: those of our addresses. A scoped socket's datagrams do not follow the routes.
+    pub(super) fn inner_networks(&self) -> Vec<IpNet> {
+        self.setup.addresses.iter().map(IpNet::trunc).collect()
     }
 
     /// The list of what was changed.

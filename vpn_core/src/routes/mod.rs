@@ -74,7 +74,7 @@ pub use mark::RoutingMark;
 #[cfg(target_os = "linux")]
 pub use mark::reserve_mark;
 #[cfg(target_os = "linux")]
-pub use on_link::on_link_networks;
+pub use on_link::{networks_into, on_link_networks};
 #[cfg(target_os = "linux")]
 pub use path_mtu::route_mtu;
 pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, tunnel_networks};

@@ -17,6 +17,25 @@ const LOOPBACK: u32 = 1;
 /// # Errors
 /// [`RouteError`] with the system's answer.
 pub fn on_link_networks(tunnel: &InterfaceName) -> Result<Vec<IpNet>, RouteError> {
+    networks_by(tunnel, |device, tunnel| device != LOOPBACK && Some(device) != tunnel)
+}
+
+/// The networks that main routes to `tunnel` itself, whoever has made these routes. Not the link-local one: every link has that.
+///
+/// # Errors
+/// [`RouteError`] with the system's answer.
+pub fn networks_into(tunnel: &InterfaceName) -> Result<Vec<IpNet>, RouteError> {
+    let mut networks = networks_by(tunnel, |device, tunnel| Some(device) == tunnel)?;
+    networks
+        .retain(|network| !matches!(network, IpNet::V6(network) if network.addr().is_unicast_link_local()));
+    Ok(networks)
+}
+
+/// The networks that main routes without a gateway to an interface of a wanted number; the other number is that of `tunnel`.
+fn networks_by(
+    tunnel: &InterfaceName,
+    is_wanted: impl Fn(u32, Option<u32>) -> bool,
+) -> Result<Vec<IpNet>, RouteError> {
     let failed = |source| RouteError::kernel("read the routing tables".into(), tunnel.as_str(), source);
     let mut netlink = Netlink::open().map_err(failed)?;
     let index = match netlink.interface_index(tunnel.as_str()) {
@@ -27,14 +46,9 @@ pub fn on_link_networks(tunnel: &InterfaceName) -> Result<Vec<IpNet>, RouteError
     let mut networks = Vec::new();
     for family in [Family::V4, Family::V6] {
         let routes = netlink.routes(family).map_err(failed)?;
-        networks.extend(
-            routes
-                .iter()
-                .filter(|route| {
-                    outgoing(route).is_some_and(|device| device != LOOPBACK && Some(device) != index)
-                })
-                .filter_map(on_link),
-        );
+        let wanted =
+            routes.iter().filter(|route| outgoing(route).is_some_and(|device| is_wanted(device, index)));
+        networks.extend(wanted.filter_map(on_link));
     }
     Ok(networks)
 }

@@ -91,11 +91,13 @@ impl RoutePlan {
     /// Whether datagrams to `endpoint` would go into the tunnel: a peer has roamed to where a route of the main table
     /// covers it. Plan again with this endpoint, then.
     pub fn would_loop(&self, endpoint: IpAddr) -> bool {
+        self.inner_networks().any(|network| network.contains(&endpoint))
+    }
+
+    /// The networks to which datagrams of our own would go into the tunnel, in spite of their mark: where no peer is reached.
+    pub fn inner_networks(&self) -> impl Iterator<Item = IpNet> + '_ {
         let unmarked = self.routes.iter().filter(|route| route.table == MAIN_TABLE);
-        unmarked
-            .map(|route| route.destination)
-            .chain(self.connected.iter().copied())
-            .any(|p| p.contains(&endpoint))
+        unmarked.map(|route| route.destination).chain(self.connected.iter().copied())
     }
 
     #[cfg(target_os = "linux")]

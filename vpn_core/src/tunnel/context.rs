@@ -1,6 +1,6 @@
 //! What a tunnel is given: its peer's settings, and for the length of a call what its device has.
 
-use super::{Event, MtuPolicy, SessionTable, StagingBudget, Undelivered};
+use super::{Event, InnerNetworks, MtuPolicy, SessionTable, StagingBudget, Undelivered};
 use crate::{
     base::{DropCounters, Endpoint},
     handshake::{PeerKey, PresharedKey, hybrid::LocalNode, wireguard::LocalKey},
@@ -66,6 +66,8 @@ pub struct Context<'a> {
     pub table: &'a Arc<SessionTable>,
     /// The bound on staged packets.
     pub staging: &'a mut StagingBudget,
+    /// Where no peer is reached.
+    pub inner: &'a InnerNetworks,
     /// Drop counters.
     pub drops: &'a DropCounters,
     /// Datagrams to send.

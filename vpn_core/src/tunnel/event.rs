@@ -5,6 +5,7 @@ use crate::{
     base::{Endpoint, PeerId},
     handshake::Role,
 };
+use std::net::SocketAddr;
 
 /// Something that the outside may want to know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,13 @@ pub enum Event {
         peer: PeerId,
         /// From where to where.
         endpoint: Endpoint,
+    },
+    /// An address that was set, or in use, lies inside the tunnel: nothing is sent to it (protocol.md 9.3).
+    EndpointInside {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        endpoint: SocketAddr,
     },
     /// Nothing authentic came back for [`super::DEAD_PEER_TIME`]; a new handshake starts.
     PeerDead {

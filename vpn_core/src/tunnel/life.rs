@@ -7,7 +7,8 @@ mod schedule;
 mod wireguard;
 
 use super::{
-    Context, Event, IndexLease, IndexUse, PeerPlane, PeerSettings, PeerState, StagedPacket, StagingBudget,
+    Context, Event, IndexLease, IndexUse, InnerNetworks, PeerPlane, PeerSettings, PeerState, StagedPacket,
+    StagingBudget,
     Unanswered,
     attempt::{Attempt, Phase},
     path_mtu::PathMtu,
@@ -22,6 +23,7 @@ use crate::{
     wire::transport::OVERHEAD,
 };
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -58,7 +60,6 @@ pub struct Tunnel {
 impl Tunnel {
     /// A peer without a session. [`Tunnel::start`] follows.
     pub fn new(settings: PeerSettings, plane: Arc<PeerPlane>) -> Self {
-        plane.set_endpoint(settings.endpoints.first().copied().map(Endpoint::to));
         Self {
             settings,
             plane,
@@ -69,7 +70,7 @@ impl Tunnel {
             last_init: None,
             unanswered: None,
             is_doubtful: false,
-            next_endpoint: 1,
+            next_endpoint: 0,
             silent_since: None,
             asked: None,
             last_handshake: None,
@@ -83,6 +84,7 @@ impl Tunnel {
     /// Connects, if the peer is one to stay connected with or whose NAT mapping is to be kept alive.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         self.meet_wireguard_key(cx);
+        self.leave_inner_endpoint(cx.inner, cx.events);
         self.follow_path(cx);
         if self.persistent_keepalive().is_some() {
             self.plane.marks.last_traffic.set_if_unset(self.plane.epoch(), cx.now);
@@ -128,7 +130,7 @@ impl Tunnel {
         self.settings = settings;
         if endpoints_changed {
             self.next_endpoint = 0;
-            self.try_next_endpoint();
+            self.try_next_endpoint(cx.inner);
         }
         self.start(cx);
     }
@@ -136,21 +138,34 @@ impl Tunnel {
     /// Takes new addresses for the peer, as a name resolved again; used from the next init on, or at once where none
     /// was known.
     pub fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>, cx: &mut Context<'_>) {
-        if endpoints == self.settings.endpoints {
-            return;
+        if endpoints != self.settings.endpoints {
+            self.settings.endpoints = endpoints;
+            self.next_endpoint = 0;
         }
-        self.settings.endpoints = endpoints;
-        self.next_endpoint = 0;
         if self.plane.endpoint().is_none() {
-            self.plane.set_endpoint(self.settings.endpoints.first().copied().map(Endpoint::to));
             self.start(cx);
         }
     }
 
-    /// Sends to `endpoint` from now on, as an administrator said; the peer may move it again.
+    /// Sends to `endpoint` from now on, as an administrator said; the peer may move it again. One inside the tunnel is not taken.
     pub fn move_endpoint(&mut self, endpoint: SocketAddr, cx: &mut Context<'_>) {
-        self.plane.set_endpoint(Some(Endpoint::to(endpoint)));
+        if cx.inner.contains(endpoint.ip()) {
+            cx.events.push_back(Event::EndpointInside { peer: self.plane.id(), endpoint });
+        } else {
+            self.plane.set_endpoint(Some(Endpoint::to(endpoint)));
+        }
         self.start(cx);
+    }
+
+    /// Gives up an endpoint that has come to lie inside the tunnel. Where none is known, the next configured one is taken.
+    pub fn leave_inner_endpoint(&mut self, inner: &InnerNetworks, events: &mut VecDeque<Event>) {
+        if let Some(endpoint) = self.plane.endpoint().filter(|known| inner.contains(known.remote.ip())) {
+            self.plane.set_endpoint(None);
+            events.push_back(Event::EndpointInside { peer: self.plane.id(), endpoint: endpoint.remote });
+        }
+        if self.plane.endpoint().is_none() {
+            self.try_next_endpoint(inner);
+        }
     }
 
     /// The peer's state.
@@ -206,6 +221,8 @@ impl Tunnel {
 
     /// The packet path asked for a look at the marks.
     pub fn handle_attention(&mut self, cx: &mut Context<'_>) {
+        // The packet path may have moved the endpoint by what was inside a moment ago.
+        self.leave_inner_endpoint(cx.inner, cx.events);
         self.confirm(cx);
         self.follow_path(cx);
         if self.slots.wants_rekey() {
@@ -249,6 +266,17 @@ impl Tunnel {
     fn send_handshake(&self, endpoint: Endpoint, message: Vec<u8>, cx: &mut Context<'_>) {
         self.plane.count_sent(message.len());
         cx.send(endpoint, message);
+    }
+
+    /// Makes the source of an accepted handshake message the peer's endpoint, unless it lies inside the tunnel (protocol.md 9.3).
+    /// Returns the endpoint then in force, to which an answer goes.
+    fn move_to(&self, from: Endpoint, cx: &Context<'_>) -> Option<Endpoint> {
+        if cx.inner.contains(from.remote.ip()) {
+            cx.drops.count(DropReason::InnerAddress);
+        } else {
+            self.plane.set_endpoint(Some(from));
+        }
+        self.plane.endpoint()
     }
 
     fn make_session(

@@ -7,6 +7,7 @@
 mod attempt;
 mod context;
 mod event;
+mod inner;
 mod life;
 mod path_mtu;
 mod plane;
@@ -18,6 +19,7 @@ mod timers;
 pub use attempt::Unanswered;
 pub use context::{Context, PeerSettings, Transmit};
 pub use event::{Event, PeerState};
+pub use inner::InnerNetworks;
 pub use life::Tunnel;
 pub use path_mtu::{DEFAULT_TUNNEL_MTU, MtuMode, MtuPolicy};
 pub use plane::{NotReady, Outbound, PeerPlane};

@@ -10,6 +10,7 @@ use crate::{
 use arc_swap::ArcSwapOption;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::{
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
 };
@@ -229,13 +230,14 @@ impl PeerPlane {
     }
 
     /// Notes a run of authentic packets received over `keypair` from `from`, with or without payloads among them;
-    /// `true` asks for control's attention.
+    /// `true` asks for control's attention. `may_move_to` is asked only about an address that is not the endpoint already.
     pub fn note_received(
         &self,
         keypair: &Arc<Keypair>,
         from: Endpoint,
         bytes: usize,
         has_payload: bool,
+        may_move_to: impl FnOnce(IpAddr) -> bool,
         now: Instant,
     ) -> bool {
         self.rx_bytes.fetch_add(bytes as u64, Relaxed);
@@ -243,10 +245,12 @@ impl PeerPlane {
         self.marks.last_received.set(self.epoch, now);
         self.marks.unanswered.clear();
         let known = self.endpoint();
-        if known != Some(from) {
+        let is_elsewhere = known.is_none_or(|known| known.remote != from.remote);
+        let moves = !is_elsewhere || may_move_to(from.remote.ip());
+        if moves && known != Some(from) {
             self.set_endpoint(Some(from)); // Roaming: protocol.md 9.3.
         }
-        let roamed = known.is_some_and(|known| known.remote != from.remote);
+        let roamed = moves && is_elsewhere && known.is_some();
         let confirmed = keypair.take_confirmation();
         if confirmed && keypair.protocol() == Protocol::Wireguard {
             // At once, and not when control comes to it: the local system answers what it is given now, and a peer that

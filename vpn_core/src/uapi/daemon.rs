@@ -12,8 +12,8 @@ use crate::{
     journal::InterfaceName,
     local_tun::{Tun, TunConfig, TunError},
     network::endpoint_text,
-    routes::{Link, RouteError, shape_interface, watch_link},
-    tunnel::{Event, MtuPolicy, PeerSettings},
+    routes::{Link, RouteError, networks_into, shape_interface, watch_link},
+    tunnel::{Event, InnerNetworks, MtuPolicy, PeerSettings},
     udp::{UdpConfig, UdpError, UdpSocket},
 };
 use std::{
@@ -110,7 +110,7 @@ pub fn run(options: &DaemonOptions, ready: impl FnOnce()) -> Result<(), DaemonEr
         let (sender, mut notices) = mpsc::unbounded_channel();
         // The receiver lives as long as the engine; when it is gone nobody wants notices.
         let sink: NoticeSink = Arc::new(move |notice| drop(sender.send(notice)));
-        let daemon = Daemon::start(tun, options, &sink)?;
+        let daemon = Daemon::start(tun, interface.clone(), options, &sink)?;
         let (socket, offload) = (server.path().display(), daemon.engine.borrow().offloads());
         tracing::info!(%interface, %socket, %offload, "ready to be configured");
         ready(); // After it is in the log: who waited for this reads there.
@@ -163,6 +163,7 @@ async fn create_tun(config: &TunConfig) -> Result<Tun, TunError> {
 /// The device behind the socket. The socket's thread is its only user; the packet threads have the engine's own state.
 struct Daemon {
     engine: RefCell<Engine>,
+    interface: InterfaceName,
     /// The offloads that each new socket is to use.
     offload: OffloadSet,
     model: RefCell<Model>,
@@ -175,7 +176,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(tun: Tun, options: &DaemonOptions, notices: &NoticeSink) -> Result<Self, DaemonError> {
+    fn start(
+        tun: Tun,
+        interface: InterfaceName,
+        options: &DaemonOptions,
+        notices: &NoticeSink,
+    ) -> Result<Self, DaemonError> {
         // Asked now, so that a system without randomness is an error here; later it cannot fail.
         getrandom::fill(&mut [0; 1]).map_err(|error| {
             DaemonError::system("the system gives no randomness")(io::Error::other(error))
@@ -200,6 +206,7 @@ impl Daemon {
             .map_err(DaemonError::system("the packet threads cannot be started"))?;
         Ok(Self {
             engine: RefCell::new(engine),
+            interface,
             offload: options.offload,
             model: RefCell::default(),
             handshakes: RefCell::default(),
@@ -235,6 +242,12 @@ impl Daemon {
                 self.handshakes.borrow_mut().of(&status);
             }
             Event::PathMtuChanged { .. } | Event::PathLosesDatagrams { .. } => {}
+            // The kernel's WireGuard takes such an endpoint, and fails to send to it (ELOOP).
+            Event::EndpointInside { peer, endpoint } => {
+                let status = self.engine.borrow().with_device(move |device, now| device.status_of(peer, now));
+                let peer = status.flatten().map(|status| status.key.short());
+                tracing::warn!(peer, %endpoint, "this endpoint lies inside the tunnel: nothing is sent to it");
+            }
             Event::PeerDead { .. } | Event::HandshakeUnanswered { .. } | Event::GaveUp { .. } => {
                 tracing::debug!(?event, "no answer");
             }
@@ -263,8 +276,11 @@ impl Daemon {
         }
         if self.is_up.replace(is_up) != is_up {
             tracing::debug!(is_up, "the interface was set up or down");
-            let key = self.key_in_force();
-            engine.with_device(move |device, now| device.set_wireguard_key(key, now));
+            let (key, inner) = (self.key_in_force(), self.inner_networks());
+            engine.with_device(move |device, now| {
+                device.set_inner_networks(inner, now);
+                device.set_wireguard_key(key, now);
+            });
         }
     }
 
@@ -298,6 +314,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// What lies inside the tunnel: the peers' allowed IPs but for default routes, and what is routed to the interface. A firewall
+    /// mark changes nothing about that, because nobody says which of these networks it leads around.
+    fn inner_networks(&self) -> InnerNetworks {
+        let routed = networks_into(&self.interface).inspect_err(|error| tracing::debug!(%error, "no routes"));
+        let model = self.model.borrow();
+        let allowed_ips = model.peers().into_iter().flat_map(|(_, peer)| peer.allowed_ips.iter().copied());
+        InnerNetworks::assumed([], allowed_ips.chain(routed.unwrap_or_default()))
+    }
+
     fn carry_out(&self, plan: &Plan) {
         let model = self.model.borrow();
         let removed: Vec<PeerKey> = plan.removed.iter().copied().map(PeerKey::from).collect();
@@ -319,6 +344,7 @@ impl Daemon {
             })
             .collect();
         let key = plan.key_changed.then(|| self.key_in_force());
+        let inner = self.inner_networks();
         self.engine.borrow().with_device(move |device, now| {
             for key in &removed {
                 device.remove_peer(key);
@@ -326,14 +352,16 @@ impl Daemon {
             if let Some(key) = key {
                 device.set_wireguard_key(key, now);
             }
+            let mut moved = Vec::new();
             for (settings, allowed_ips, endpoint) in updated {
-                let key = settings.key;
+                moved.extend(endpoint.map(|endpoint| (settings.key, endpoint)));
                 device.set_peer(settings, allowed_ips, now);
-                if let Some(endpoint) = endpoint {
-                    device.move_endpoint(&key, endpoint, now);
-                }
             }
             device.update_routes();
+            device.set_inner_networks(inner, now);
+            for (key, endpoint) in moved {
+                device.move_endpoint(&key, endpoint, now);
+            }
         });
     }
 }

@@ -16,6 +16,7 @@ mod cookies;
 mod endpoints;
 mod forwarding;
 mod garbage;
+mod inner_endpoints;
 mod keepalive;
 mod loss;
 mod path_mtu;

@@ -447,6 +447,7 @@ impl Network {
         for Transmit { endpoint, datagram, may_be_cut, .. } in sent {
             let Node { address, local, life, .. } = self.nodes[sender];
             let kind = Kind::of(&datagram);
+            assert!(!is_inner(endpoint.remote.ip()), "node {sender} sends {kind:?} into its own tunnel");
             if matches!(kind, Kind::Empty | Kind::Data | Kind::Path) {
                 let index = *datagram[4..].first_chunk().expect("a header");
                 let counter = u64::from_le_bytes(*datagram[8..].first_chunk().expect("a header"));
@@ -497,6 +498,13 @@ impl Drop for Network {
 
 /// The bytes of an IPv4 header up to its checksum, which a hop may change.
 const HOP_FIELDS: core::ops::Range<usize> = 8..12;
+fn is_inner(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => INNER_NET.contains(&address),
+        IpAddr::V6(address) => address.segments()[0] == 0xfd00,
+    }
+}
+
 /// The inner addresses of nodes.
 const INNER_NET: core::ops::RangeInclusive<Ipv4Addr> =
     Ipv4Addr::new(10, 0, 0, 0)..=Ipv4Addr::new(10, 0, 0, 255);

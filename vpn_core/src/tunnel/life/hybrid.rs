@@ -53,8 +53,9 @@ impl Tunnel {
             Ok(completed) => {
                 let session = self.make_session(&completed.agreement, lease, begun, None, cx);
                 self.plane.count_received(size_of_val(response));
-                self.plane.set_endpoint(Some(from));
-                self.send_handshake(from, completed.finish.as_bytes().to_vec(), cx);
+                if let Some(to) = self.move_to(from, cx) {
+                    self.send_handshake(to, completed.finish.as_bytes().to_vec(), cx);
+                }
                 let confirmation = Confirmation::new(completed.finish, cx.rng, cx.now);
                 self.attempt = Some(Attempt { begun, phase: Phase::AwaitConfirmation(confirmation) });
                 self.slots.next = Some(session);
@@ -92,7 +93,10 @@ impl Tunnel {
             return Err(HandshakeError::UnknownIndex);
         };
         let init = state.read_cookie_reply(reply)?;
-        let known = Some(from).filter(|from| self.settings.endpoints.contains(&from.remote));
+        let is_known = |from: &Endpoint| {
+            self.settings.endpoints.contains(&from.remote) && !cx.inner.contains(from.remote.ip())
+        };
+        let known = Some(from).filter(is_known);
         if let Some(endpoint) = known.or_else(|| self.plane.endpoint()) {
             let message = init.as_bytes().to_vec();
             pace.with_cookie = Some((endpoint.remote, init));
@@ -114,9 +118,10 @@ impl Tunnel {
         let session = self.make_session(agreement, lease, begun, Some(finish_hash), cx);
         let keypair = Arc::clone(&session.keypair);
         self.plane.count_received(size_of::<Finish>());
-        self.plane.set_endpoint(Some(from));
-        // Before probes and what waited: the first message is short, and confirms (protocol.md 6.1.1).
-        self.send_empty(&keypair, from, cx);
+        if let Some(to) = self.move_to(from, cx) {
+            // Before probes and what waited: the first message is short, and confirms (protocol.md 6.1.1).
+            self.send_empty(&keypair, to, cx);
+        }
         self.establish(session, cx);
         self.flush(cx);
     }

@@ -9,7 +9,7 @@ use super::{Context, Tunnel};
 use crate::{
     base::Endpoint,
     tunnel::{
-        Event, IndexUse, Unanswered,
+        Event, IndexUse, InnerNetworks, Unanswered,
         attempt::{Attempt, Initiation, Pace, Phase, Repetition},
         timers::{FIRST_RENEWAL, FIRST_REPEAT, init_pause, jitter},
     },
@@ -77,7 +77,7 @@ impl Tunnel {
         };
         if is_tried && pace.unsent + 1 < endpoints {
             pace.unsent += 1;
-            self.try_next_endpoint();
+            self.try_next_endpoint(cx.inner);
             self.send_init_again(cx);
         }
     }
@@ -139,7 +139,7 @@ impl Tunnel {
     /// The answer to our init is late: sends it again, to the next endpoint unless the session in use serves on this one.
     pub(super) fn repeat_init(&mut self, cx: &mut Context<'_>) {
         if !self.is_live(cx.now) {
-            self.try_next_endpoint();
+            self.try_next_endpoint(cx.inner);
         }
         self.send_init_again(cx);
     }
@@ -173,11 +173,15 @@ impl Tunnel {
         Some(initiation)
     }
 
-    pub(super) fn try_next_endpoint(&mut self) {
+    /// Sends to the next configured endpoint from now on, if there is one outside the tunnel.
+    pub(super) fn try_next_endpoint(&mut self, inner: &InnerNetworks) {
         let endpoints = &self.settings.endpoints;
-        if let Some(endpoint) = endpoints.iter().cycle().nth(self.next_endpoint) {
-            self.plane.set_endpoint(Some(Endpoint::to(*endpoint)));
-            self.next_endpoint = (self.next_endpoint + 1) % endpoints.len();
+        let turns = (0..endpoints.len()).map(|turn| (self.next_endpoint + turn) % endpoints.len());
+        let outside =
+            turns.map(|at| (at, endpoints[at])).find(|(_, endpoint)| !inner.contains(endpoint.ip()));
+        if let Some((at, endpoint)) = outside {
+            self.plane.set_endpoint(Some(Endpoint::to(endpoint)));
+            self.next_endpoint = (at + 1) % endpoints.len();
         }
     }
 

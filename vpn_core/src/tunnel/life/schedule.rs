@@ -117,7 +117,7 @@ impl Tunnel {
             self.note_silence(cx);
         }
         if !refused && !self.is_live(cx.now) {
-            self.try_next_endpoint();
+            self.try_next_endpoint(cx.inner);
         }
         // A peer that answers inits but never confirms (it does not know us) gets no more of them than a silent one.
         let earliest = attempt.begun + init_pause(attempt.begun.saturating_duration_since(unanswered.since));

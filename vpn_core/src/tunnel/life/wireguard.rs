@@ -48,10 +48,11 @@ impl Tunnel {
         let (response, agreement) =
             authenticated.respond(remote, preshared_key, lease.index(), cx.rng, cx.now)?;
         let session = self.make_session(&agreement, lease, cx.now, None, cx);
-        self.plane.set_endpoint(Some(from));
         self.slots.next = Some(session);
         self.plane.count_received(size_of::<messages::Initiation>());
-        self.send_handshake(from, response.as_bytes().to_vec(), cx);
+        if let Some(to) = self.move_to(from, cx) {
+            self.send_handshake(to, response.as_bytes().to_vec(), cx);
+        }
         Ok(())
     }
 
@@ -84,10 +85,10 @@ impl Tunnel {
                 let session = self.make_session(&agreement, lease, begun, None, cx);
                 let keypair = Arc::clone(&session.keypair);
                 self.plane.count_received(size_of_val(response));
-                self.plane.set_endpoint(Some(from));
+                let to = self.move_to(from, cx);
                 self.establish(session, cx);
-                if self.staging.is_empty() {
-                    self.send_empty(&keypair, from, cx);
+                if let Some(to) = to.filter(|_| self.staging.is_empty()) {
+                    self.send_empty(&keypair, to, cx);
                 }
                 self.flush(cx);
                 Ok(())
