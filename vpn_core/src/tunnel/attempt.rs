@@ -59,6 +59,8 @@ pub(super) struct Pace {
     pub(super) repetition: Option<Repetition>,
     /// Endpoints in a row that the system could not even send it to.
     pub(super) unsent: usize,
+    /// The configured endpoint that was asked last beside the one in use, and what it was sent.
+    pub(super) beside: Option<(SocketAddr, Vec<u8>)>,
     /// The init with a cookie, and the endpoint whose cookie that is: what is repeated to there. The cookie is for the address
     /// that we had.
     pub(super) with_cookie: Option<(SocketAddr, Box<Init>)>,

@@ -256,11 +256,14 @@ impl Tunnel {
         let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0, refused: false });
         row.inits += 1;
         let row = *row;
-        self.send_handshake(endpoint, init, cx);
+        self.send_handshake(endpoint, init.clone(), cx);
         let pace = self.pace(&state, row, cx);
         self.attempt = Some(Attempt { begun: cx.now, phase: Phase::AwaitResponse { state, lease, pace } });
         self.last_init = Some(cx.now);
         self.begin_at = None;
+        if self.is_in_doubt() {
+            self.ask_beside(init, cx);
+        }
     }
 
     fn send_handshake(&self, endpoint: Endpoint, message: Vec<u8>, cx: &mut Context<'_>) {

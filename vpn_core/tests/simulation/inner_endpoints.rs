@@ -219,7 +219,7 @@ fn the_owner_of_a_device_says_what_its_own_datagrams_are_routed_around() {
     let mut peering = net.nodes[0].peerings[0].clone();
     peering.allowed_ips.extend(["203.0.113.0/24".to_owned(), "0.0.0.0/0".to_owned()]);
     net.nodes[0].set_peer(peering, net.now);
-    let mut hears_from = |net: &mut Network, address| {
+    let hears_from = |net: &mut Network, address| {
         net.nodes[1].address = address;
         net.send(1, 0);
         net.run_for(millis(100));

@@ -347,3 +347,113 @@ fn client_that_wakes_up_is_connected_within_two_round_trips() {
         assert_eq!(net.delivered(&both), 2);
     }
 }
+
+// ---- an endpoint that was learned, and the configured ones ----
+
+/// A client that has learned at home another endpoint than those configured, which leads nowhere on the network that it changes
+/// to. The gateway is reached at the last of `configured`.
+fn client_away_from_home(protocol: Protocol, configured: &[SocketAddr]) -> Network {
+    let mut net = Network::two_sites_speaking(protocol);
+    let public = net.nodes[1].address;
+    let endpoints = configured.iter().copied().chain([public]).collect();
+    let client = Peering { endpoints, stay_connected: true, ..net.peering(1) };
+    net.nodes[0].set_peer(client, net.now);
+    let gateway = Peering { endpoints: Vec::new(), ..net.peering(0) };
+    net.nodes[1].set_peer(gateway, net.now);
+    net.restart(1);
+    net.restart(0);
+    net.run_for(secs(10));
+    let home = SocketAddr::from(([192, 168, 7, 1], 51820));
+    net.nodes[1].address = home;
+    net.send(1, 0);
+    net.run_for(secs(1));
+    assert_eq!(net.nodes[0].status_of(net.key(1), net.now).endpoint, Some(home));
+    net.nodes[1].address = public;
+    net.capture.clear();
+    net
+}
+
+#[test]
+fn the_configured_endpoint_is_asked_beside_a_learned_one_that_leads_nowhere() {
+    for protocol in [Protocol::Hybrid, Protocol::Wireguard] {
+        let mut net = client_away_from_home(protocol, &[]);
+        change_network(&mut net);
+        let took = time_to_new_session(&mut net, secs(10));
+        assert!(took <= 4 * millis(20), "{protocol:?}: {took:?}");
+        let both = [net.send(0, 1), net.send(1, 0)];
+        net.run_for(millis(100));
+        assert_eq!(net.delivered(&both), 2);
+        assert_eq!(net.nodes[0].status_of(net.key(1), net.now).endpoint, Some(net.nodes[1].address));
+    }
+}
+
+#[test]
+fn the_last_of_several_configured_endpoints_is_asked_within_seconds_of_a_change() {
+    for (protocol, limit) in [(Protocol::Hybrid, millis(1100)), (Protocol::Wireguard, millis(3900))] {
+        let mut net = client_away_from_home(protocol, &[dead(1), dead(2)]);
+        change_network(&mut net);
+        let took = time_to_new_session(&mut net, secs(10));
+        assert!(took <= limit, "{protocol:?}: {took:?}");
+    }
+}
+
+#[test]
+fn data_goes_on_to_the_endpoint_in_use_until_an_answer_decides() {
+    for protocol in [Protocol::Hybrid, Protocol::Wireguard] {
+        let mut net = client_away_from_home(protocol, &[]);
+        let (home, public) = (net.nodes[0].status_of(net.key(1), net.now).endpoint, net.nodes[1].address);
+        net.rule(|wire| wire.kind != Kind::Init);
+        change_network(&mut net);
+        net.send(0, 1);
+        assert_eq!(Some(net.captured(Kind::Data)[0].to), home);
+        net.run_for(millis(200));
+        net.clear_rules();
+        // Nothing has changed for the gateway, which is at home: its answer comes from there.
+        net.nodes[1].address = home.expect("learned");
+        let took = time_to_new_session(&mut net, secs(10));
+        assert!(took <= millis(1400), "{protocol:?}: {took:?}");
+        assert_eq!(net.nodes[0].status_of(net.key(1), net.now).endpoint, home);
+        assert!(net.captured(Kind::Init).iter().any(|wire| wire.to == public));
+    }
+}
+
+#[test]
+fn what_is_asked_after_a_change_is_bounded_and_no_byte_of_it_is_new_but_for_wireguard() {
+    for (protocol, inits, kinds) in [(Protocol::Hybrid, 10, 1), (Protocol::Wireguard, 6, 3)] {
+        let mut net = client_away_from_home(protocol, &[dead(1)]);
+        net.cut();
+        change_network(&mut net);
+        net.run_for(millis(4900));
+        let sent = net.captured(Kind::Init);
+        assert_eq!(sent.len(), inits, "{protocol:?}");
+        let mut distinct: Vec<_> = sent.iter().map(|wire| wire.datagram.clone()).collect();
+        distinct.dedup();
+        assert_eq!(distinct.len(), kinds, "{protocol:?}");
+        // Then the peer is silent, and its endpoints have their turns one by one.
+        net.run_for(millis(600));
+        net.capture.clear();
+        net.run_for(secs(10));
+        let at_once = |pair: &[super::network::Wire]| pair[0].at == pair[1].at;
+        assert!(!net.captured(Kind::Init).windows(2).any(at_once));
+    }
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_sent_to_after_a_change_gives_its_turn_to_the_next() {
+    for protocol in [Protocol::Hybrid, Protocol::Wireguard] {
+        let mut net = client_away_from_home(protocol, &[dead(1)]);
+        change_network(&mut net);
+        net.flush(0);
+        let wire = net.captured(Kind::Init).into_iter().find(|wire| wire.to == dead(1)).expect("asked");
+        let transmit = Transmit {
+            endpoint: Endpoint::to(wire.to),
+            datagram: wire.datagram,
+            may_be_cut: true,
+            is_about_path: false,
+        };
+        let now = net.now;
+        net.nodes[0].device.handle_unsent(&transmit, now);
+        net.flush(0);
+        assert!(time_to_new_session(&mut net, secs(10)) <= 4 * millis(20), "{protocol:?}");
+    }
+}

@@ -46,6 +46,7 @@ impl Tunnel {
         let under_way = self.attempt.as_ref();
         self.unanswered = under_way.map(|_| Unanswered { since: cx.now, inits: 1, refused: false });
         self.is_doubtful = true;
+        self.next_endpoint = 0; // The most preferred is asked first.
         self.probe(cx);
     }
 
@@ -68,17 +69,28 @@ impl Tunnel {
     }
 
     /// The system could not send our init to `to`, for want of a route or a source address: the next endpoint has its turn
-    /// at once. Each of them once, then not before the init is repeated anyway.
+    /// at once. Each of them once, then not before the init is repeated anyway. While there is doubt the endpoint in use keeps its
+    /// place, because another was asked beside it.
     pub fn handle_unsent(&mut self, to: SocketAddr, cx: &mut Context<'_>) {
         let endpoints = self.settings.endpoints.len();
         let is_tried = self.plane.endpoint().is_some_and(|endpoint| endpoint.remote == to);
         let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt else {
             return;
         };
-        if is_tried && pace.unsent + 1 < endpoints {
-            pace.unsent += 1;
-            self.try_next_endpoint(cx.inner);
-            self.send_init_again(cx);
+        if pace.unsent + 1 >= endpoints {
+            return;
+        }
+        match pace.beside.take_if(|(beside, _)| *beside == to) {
+            Some((_, init)) => {
+                pace.unsent += 1;
+                self.ask_beside(init, cx);
+            }
+            None if is_tried && pace.beside.is_none() => {
+                pace.unsent += 1;
+                self.try_next_endpoint(cx.inner);
+                self.send_init_again(cx);
+            }
+            None => {}
         }
     }
 
@@ -133,12 +145,18 @@ impl Tunnel {
             usize::try_from(row.inits).is_ok_and(|inits| inits <= self.settings.endpoints.len().max(1));
         let is_urgent = is_first && (self.is_doubtful || !self.is_live(cx.now));
         let repetition = is_urgent.then(|| Repetition::after(first_repeat(state), cx.rng, cx.now));
-        Pace { retry_at, repetition, unsent: 0, with_cookie: None }
+        Pace { retry_at, repetition, unsent: 0, beside: None, with_cookie: None }
+    }
+
+    /// Returns true if the peer may be elsewhere by now: after a change of network, until an answer or the end of the first init. Its
+    /// endpoint stays in use meanwhile, and the configured ones are asked as well (protocol.md 8.5.6).
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_doubtful && !self.is_silent() && self.unanswered.is_none_or(|row| row.inits <= 1)
     }
 
     /// The answer to our init is late: sends it again, to the next endpoint unless the session in use serves on this one.
     pub(super) fn repeat_init(&mut self, cx: &mut Context<'_>) {
-        if !self.is_live(cx.now) {
+        if !self.is_live(cx.now) && !self.is_in_doubt() {
             self.try_next_endpoint(cx.inner);
         }
         self.send_init_again(cx);
@@ -146,21 +164,45 @@ impl Tunnel {
 
     fn send_init_again(&mut self, cx: &mut Context<'_>) {
         let Some(endpoint) = self.plane.endpoint() else { return };
-        let Some(Attempt { phase: Phase::AwaitResponse { state, pace, .. }, .. }) = &self.attempt else {
+        let Some(Attempt { phase: Phase::AwaitResponse { state, pace, .. }, .. }) = &mut self.attempt else {
             return;
         };
+        pace.beside = None;
         let message = match state {
             // The very same bytes: its responder answers them once (protocol.md 6.3.4), and each endpoint is one.
-            Initiation::Hybrid(state) => {
-                let with_cookie = pace.with_cookie.as_ref().filter(|(issuer, _)| *issuer == endpoint.remote);
-                Some(with_cookie.map_or(state.init(), |(_, init)| init).as_bytes().to_vec())
-            }
+            Initiation::Hybrid(state) => Some(state.init().as_bytes().to_vec()),
             // Its timestamp must be newer than that of the last, so it is a new one.
             Initiation::Wireguard(_) => self.renew_wireguard(cx),
         };
-        if let Some(message) = message {
-            self.send_handshake(endpoint, message, cx);
+        let Some(message) = message else { return };
+        self.send_init_to(endpoint, message.clone(), cx);
+        if self.is_in_doubt() {
+            self.ask_beside(message, cx);
         }
+    }
+
+    /// Sends `init` to the next configured endpoint, too, if that is another one than the endpoint in use.
+    pub(super) fn ask_beside(&mut self, init: Vec<u8>, cx: &mut Context<'_>) {
+        let known = self.plane.endpoint().map(|endpoint| endpoint.remote);
+        let Some(other) = self.take_configured(|endpoint| {
+            !cx.inner.contains(endpoint.ip()) && known != Some(Endpoint::to(endpoint).remote)
+        }) else {
+            return;
+        };
+        self.send_init_to(other, init.clone(), cx);
+        if let Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) = &mut self.attempt {
+            pace.beside = Some((other.remote, init));
+        }
+    }
+
+    /// Sends `init`, or the same one with a cookie where `to` has asked for that.
+    fn send_init_to(&self, to: Endpoint, init: Vec<u8>, cx: &mut Context<'_>) {
+        let with_cookie = match &self.attempt {
+            Some(Attempt { phase: Phase::AwaitResponse { pace, .. }, .. }) => pace.with_cookie.as_ref(),
+            Some(Attempt { phase: Phase::AwaitConfirmation(_), .. }) | None => None,
+        };
+        let with_cookie = with_cookie.filter(|(issuer, _)| *issuer == to.remote);
+        self.send_handshake(to, with_cookie.map_or(init, |(_, init)| init.as_bytes().to_vec()), cx);
     }
 
     /// Puts a new initiation in the place of the one under way.
@@ -175,14 +217,19 @@ impl Tunnel {
 
     /// Sends to the next configured endpoint from now on, if there is one outside the tunnel.
     pub(super) fn try_next_endpoint(&mut self, inner: &InnerNetworks) {
-        let endpoints = &self.settings.endpoints;
-        let turns = (0..endpoints.len()).map(|turn| (self.next_endpoint + turn) % endpoints.len());
-        let outside =
-            turns.map(|at| (at, endpoints[at])).find(|(_, endpoint)| !inner.contains(endpoint.ip()));
-        if let Some((at, endpoint)) = outside {
-            self.plane.set_endpoint(Some(Endpoint::to(endpoint)));
-            self.next_endpoint = (at + 1) % endpoints.len();
+        if let Some(endpoint) = self.take_configured(|endpoint| !inner.contains(endpoint.ip())) {
+            self.plane.set_endpoint(Some(endpoint));
         }
+    }
+
+    /// The next configured endpoint that is wanted, counted around; the one behind it has its turn then.
+    fn take_configured(&mut self, is_wanted: impl Fn(SocketAddr) -> bool) -> Option<Endpoint> {
+        let endpoints = &self.settings.endpoints;
+        let mut turns = (0..endpoints.len()).map(|turn| (self.next_endpoint + turn) % endpoints.len());
+        let at = turns.find(|at| is_wanted(endpoints[*at]))?;
+        let endpoint = Endpoint::to(endpoints[at]);
+        self.next_endpoint = (at + 1) % endpoints.len();
+        Some(endpoint)
     }
 
     /// The address that datagrams used to arrive on may be gone: lets the kernel choose again.
