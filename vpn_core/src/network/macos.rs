@@ -77,7 +77,8 @@ impl PathFinder {
 fn path() -> Option<Path> {
     let route = read().ok()??;
     let interface = if_nametoindex(route.interface.as_str()).ok()?;
-    Some(Path { interface, source: address_of(&route.interface), gateway: route.gateway })
+    // The system takes the routes of an interface away with its carrier.
+    Some(Path { interface, source: address_of(&route.interface), gateway: route.gateway, has_carrier: true })
 }
 
 /// The first address of an interface, IPv4 before IPv6.

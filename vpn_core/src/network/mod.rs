@@ -31,7 +31,7 @@ pub use events::watch_network;
 #[cfg(target_os = "macos")]
 pub use macos::{PathFinder, uplink, uplink_name, watch_network};
 pub use pace::{Allowance, Pace};
-pub use path::{Difference, Path, Paths};
+pub use path::{Difference, Obstacle, Path, Paths};
 #[cfg(target_os = "linux")]
 pub use path_linux::PathFinder;
 pub use zone::{endpoint_text, zone_index};

@@ -19,11 +19,25 @@ pub struct Path {
     pub source: Option<IpAddr>,
     /// The next router; none on-link.
     pub gateway: Option<IpAddr>,
+    /// Whether the interface has a carrier: without, the system takes packets and loses them. True where it does not say.
+    pub has_carrier: bool,
 }
 
 impl Path {
     /// One of which the system says nothing.
-    pub const UNKNOWN: Self = Self { interface: 0, source: None, gateway: None };
+    pub const UNKNOWN: Self = Self { interface: 0, source: None, gateway: None, has_carrier: true };
+}
+
+/// Why nothing reaches an address, as far as this host knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The system has no route to it.
+    NoRoute,
+    /// The route leads out of an interface without a carrier: its cable is out, or it has no access point.
+    NoCarrier {
+        /// The interface's number.
+        interface: u32,
+    },
 }
 
 /// What became of the paths.
@@ -77,9 +91,20 @@ impl Paths {
         }
     }
 
-    /// Whether there is a path to any endpoint; also while none is known.
+    /// Whether there is a path with a carrier to any endpoint; also while none is known.
     pub fn is_reachable(&self) -> bool {
-        self.known.is_empty() || self.known.values().any(Option::is_some)
+        self.known.is_empty() || self.known.values().any(|path| path.is_some_and(|path| path.has_carrier))
+    }
+
+    /// Why nothing reaches `endpoint`; `None` where nothing is known against it, as of an endpoint that is not followed.
+    pub fn obstacle(&self, endpoint: IpAddr) -> Option<Obstacle> {
+        match self.known.get(&endpoint)? {
+            None => Some(Obstacle::NoRoute),
+            Some(Path { interface, has_carrier: false, .. }) => {
+                Some(Obstacle::NoCarrier { interface: *interface })
+            }
+            Some(Path { has_carrier: true, .. }) => None,
+        }
     }
 }
 
@@ -93,7 +118,7 @@ mod tests {
 
     fn path(interface: u32, source: u8) -> Path {
         let own = Some(IpAddr::from([192, 0, 2, source]));
-        Path { interface, source: own, gateway: Some(IpAddr::from([192, 0, 2, 1])) }
+        Path { interface, source: own, gateway: Some(IpAddr::from([192, 0, 2, 1])), has_carrier: true }
     }
 
     #[test]
@@ -120,6 +145,23 @@ mod tests {
             Difference::Changed,
             "though it is the one that was"
         );
+    }
+
+    #[test]
+    fn a_path_without_a_carrier_is_none_though_its_route_stays() {
+        let mut paths = Paths::default();
+        let unplugged = Some(Path { has_carrier: false, ..path(2, 7) });
+        paths.look([endpoint(1)], |_| Some(path(2, 7)));
+        assert_eq!((paths.is_reachable(), paths.obstacle(endpoint(1))), (true, None));
+        assert_eq!(paths.look([endpoint(1)], |_| unplugged), Difference::Gone);
+        assert!(!paths.is_reachable());
+        assert_eq!(paths.obstacle(endpoint(1)), Some(Obstacle::NoCarrier { interface: 2 }));
+        assert_eq!(paths.look([endpoint(1)], |_| Some(path(2, 7))), Difference::Changed);
+        assert_eq!(paths.obstacle(endpoint(1)), None);
+        let both = [endpoint(1), endpoint(2)];
+        paths.look(both, |asked| if asked == endpoint(1) { unplugged } else { None });
+        assert_eq!(paths.obstacle(endpoint(2)), Some(Obstacle::NoRoute));
+        assert_eq!(paths.obstacle(endpoint(3)), None, "one that is not followed");
     }
 
     #[test]

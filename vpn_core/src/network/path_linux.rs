@@ -4,6 +4,7 @@ use super::Path;
 use crate::journal::netlink::Netlink;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    link::{LinkFlags, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
 use std::{io, net::IpAddr};
@@ -33,16 +34,34 @@ impl PathFinder {
     pub fn path_to(&mut self, remote: IpAddr) -> Option<Path> {
         let question = RouteNetlinkMessage::GetRoute(question(remote, self.mark));
         match self.netlink.request(question, 0) {
-            Ok(answers) => answers.iter().find_map(|answer| match answer {
-                RouteNetlinkMessage::NewRoute(route) => path(route),
-                _ => None,
-            }),
+            Ok(answers) => {
+                let path = answers.iter().find_map(|answer| match answer {
+                    RouteNetlinkMessage::NewRoute(route) => path(route),
+                    _ => None,
+                })?;
+                // The route to a link-local address says nothing of the link that is meant.
+                let is_known = !matches!(remote, IpAddr::V6(v6) if v6.is_unicast_link_local());
+                Some(Path { has_carrier: !is_known || self.has_carrier(path.interface), ..path })
+            }
             Err(error) if error.raw_os_error().is_some_and(|code| NO_WAY.contains(&code)) => None,
             Err(error) => {
                 tracing::debug!(%remote, %error, "the system does not say which way it would send");
                 Some(Path::UNKNOWN)
             }
         }
+    }
+
+    /// Asks for the carrier of an interface: routes out of it stay when the cable is pulled, and packets are lost. True where the
+    /// system does not say.
+    fn has_carrier(&mut self, interface: u32) -> bool {
+        let mut message = LinkMessage::default();
+        message.header.index = interface;
+        let answers = self.netlink.request(RouteNetlinkMessage::GetLink(message), 0).unwrap_or_default();
+        let flags = answers.iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link.header.flags),
+            _ => None,
+        });
+        flags.is_none_or(|flags| flags.contains(LinkFlags::LowerUp))
     }
 }
 
@@ -94,7 +113,7 @@ mod tests {
         let mut finder = PathFinder::new(0).expect("netlink answers everybody");
         let local = finder.path_to(IpAddr::from([127, 0, 0, 1])).expect("loopback");
         assert_eq!(local.source, Some(IpAddr::from([127, 0, 0, 1])));
-        assert!(local.interface > 0);
+        assert!(local.interface > 0 && local.has_carrier);
         assert_eq!(finder.path_to(IpAddr::from([255, 255, 255, 255])), None, "a broadcast is no path");
     }
 }
