@@ -7,7 +7,7 @@ use crate::{
     handshake::Protocol,
     routing::AllowedIps,
     session::{Keypair, Unopened},
-    tunnel::{IndexUse, InnerNetworks, PeerPlane, SessionTable},
+    tunnel::{Content, IndexUse, InnerNetworks, PeerPlane, SessionTable},
     wire::{
         HandshakeMessage,
         hybrid::Features,
@@ -316,12 +316,10 @@ impl DataPlane {
             return;
         }
         let bytes: usize = inbound.opened.iter().map(|(_, payload)| payload.len() + OVERHEAD).sum();
-        // Neither a keepalive nor a probe wants an answer from the local system.
-        let wants_answer =
-            |payload: &Range<usize>| !payload.is_empty() && !PathMessage::begins_with(arena[payload.start]);
-        let has_payload = inbound.opened.iter().any(|(_, payload)| wants_answer(payload));
+        let contents = inbound.opened.iter().map(|(_, payload)| content(&arena[payload.clone()]));
+        let content = contents.max().unwrap_or(Content::Answers);
         let may_move_to = |address| self.may_be_endpoint(address);
-        if peer.note_received(keypair, from, bytes, has_payload, may_move_to, now) {
+        if peer.note_received(keypair, from, bytes, content, may_move_to, now) {
             inbound.attention.push(peer.id());
         }
         let mut opened = core::mem::take(&mut inbound.opened);
@@ -358,6 +356,15 @@ impl DataPlane {
     fn path_message(&self, payload: &[u8], protocol: Protocol) -> Option<PathMessage> {
         let announced = protocol == Protocol::Hybrid && self.announced.contains(Features::PATH_PROBES);
         announced.then(|| PathMessage::parse(payload)).flatten()
+    }
+}
+
+/// Neither a keepalive nor a message about the path wants an answer from the local system.
+fn content(payload: &[u8]) -> Content {
+    match payload.first() {
+        Some(first) if PathMessage::begins_as_probe(*first) => Content::Probes,
+        Some(first) if !PathMessage::begins_with(*first) => Content::Payloads,
+        Some(_) | None => Content::Answers,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     base::PeerId,
     handshake::{PeerKey, PresharedKey},
     symmetric::Suite,
-    tunnel::{PeerState, Tunnel, Unanswered},
+    tunnel::{Doubt, PeerState, Tunnel, Unanswered},
 };
 use ipnet::IpNet;
 use std::{net::SocketAddr, time::Instant};
@@ -18,6 +18,8 @@ pub struct PeerStatus {
     pub key: PeerKey,
     /// Its state.
     pub state: PeerState,
+    /// What speaks against traffic passing as it should, most telling first.
+    pub doubts: Vec<Doubt>,
     /// Its address, where known.
     pub endpoint: Option<SocketAddr>,
     /// The suite of its last session.
@@ -49,6 +51,7 @@ impl PeerStatus {
             id: plane.id(),
             key: settings.key,
             state: tunnel.state(now),
+            doubts: tunnel.doubts(now),
             endpoint: plane.endpoint().map(|endpoint| endpoint.remote),
             suite: tunnel.suite(),
             last_handshake: tunnel.last_handshake(),

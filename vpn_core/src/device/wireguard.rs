@@ -116,7 +116,7 @@ mod tests {
         device::{DeviceSettings, Forwarding},
         handshake::PresharedKey,
         session::REKEY_AFTER_TIME,
-        tunnel::{MtuPolicy, NotReady, PeerSettings},
+        tunnel::{Content, MtuPolicy, NotReady, PeerSettings},
     };
     use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
     use std::{collections::HashSet, net::SocketAddr, time::Duration};
@@ -135,6 +135,7 @@ mod tests {
             mtu_policy: MtuPolicy::UNLIMITED,
             rekey_after: REKEY_AFTER_TIME,
             local: HashSet::new(),
+            networks: Vec::new(),
             forwarding: Forwarding::Off,
         };
         let mut device = Device::new(settings, Box::new(ChaCha8Rng::seed_from_u64(own.into())), now);
@@ -161,7 +162,10 @@ mod tests {
         // A packet thread has looked the session up, and control ends it.
         let Some(IndexUse::Session(keypair, peer)) = gateway.table.get(index) else { panic!("a session") };
         gateway.set_wireguard_key(Some(key(3)), now);
-        assert!(peer.note_received(&keypair, from, 32, false, now), "the first packet of the session");
+        assert!(
+            peer.note_received(&keypair, from, 32, Content::Answers, |_| true, now),
+            "the first packet of the session"
+        );
         gateway.handle_attention(peer.id(), now);
         assert_eq!(peer.outlet().expect_err("there is no session"), NotReady::NoKeypair);
     }

@@ -244,6 +244,10 @@ mod tests {
             SIZE
         }
 
+        fn from(&self, _: usize) -> Option<PeerId> {
+            None
+        }
+
         fn write(&self, _: usize, out: &mut [u8], _: Features) {
             out.fill(0x45);
         }
@@ -305,7 +309,9 @@ mod tests {
         // Three quarters of the arena each, so that it is sent while the second peer's packets are sealed.
         let packets = Full(ARENA_SIZE / SIZE * 3 / 4);
         let before = peers[1].tx_bytes();
-        peers.iter().for_each(|peer| outlet.send(peer, &packets, now));
+        for peer in &peers {
+            outlet.send(peer, &packets, now);
+        }
         assert!(outlet.waiting() < packets.0, "some of the second peer's have left");
         assert!(peers[1].tx_bytes() > before + 10 * SIZE as u64);
         outlet.flush(now);

@@ -201,6 +201,23 @@ impl<'a> Running<'a> {
                     tracing::warn!(peer = name, "nothing comes back: connecting anew");
                 }
             }
+            Event::KeyInTwoPlaces { peer, places: [one, other] } => {
+                if let Some((_, name)) = self.identify(peer) {
+                    tracing::warn!(
+                        peer = name, %one, %other,
+                        "the key of this peer is used from two places in turn: each machine needs a key of its own"
+                    );
+                }
+            }
+            Event::SessionsCutShort { peer } => {
+                if let Some((_, name)) = self.identify(peer) {
+                    tracing::warn!(
+                        peer = name,
+                        "the peer answers handshakes, but nothing comes back soon after: is our key used from a second \
+                         place as well, as by a copy of this configuration?"
+                    );
+                }
+            }
             Event::HandshakeUnanswered { peer, unanswered } => self.handle_unanswered(peer, unanswered).await,
             Event::GaveUp { peer } => {
                 if let Some((_, name)) = self.identify(peer) {

@@ -5,7 +5,7 @@ use crate::{
     base::{Endpoint, PeerId},
     handshake::Role,
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 /// Something that the outside may want to know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,18 @@ pub enum Event {
         /// Who is silent.
         peer: PeerId,
     },
+    /// A peer's key is used from two addresses in turn, each with a session of its own.
+    KeyInTwoPlaces {
+        /// Whose key.
+        peer: PeerId,
+        /// From where, newest first.
+        places: [SocketAddr; 2],
+    },
+    /// One session after the other falls silent soon after the peer has answered: perhaps our key is used elsewhere.
+    SessionsCutShort {
+        /// With whom.
+        peer: PeerId,
+    },
 }
 
 /// A peer's state in words that users see.
@@ -67,4 +79,26 @@ pub enum PeerState {
     Connecting,
     /// Neither.
     Idle,
+}
+
+/// Why traffic with a peer may not pass as it should, whatever its [`PeerState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The peer's key is used from two addresses in turn: two machines have it.
+    KeyInTwoPlaces {
+        /// From where, newest first.
+        places: [SocketAddr; 2],
+    },
+    /// The peer answers handshakes at once, but sessions fall silent soon after: perhaps our key is used elsewhere.
+    SessionsCutShort,
+    /// Payloads were sent, and nothing came back although something should have.
+    NothingBack {
+        /// When the first of these payloads was sent.
+        since: Instant,
+    },
+    /// The path takes only packets that are shorter than those that must pass.
+    ShortOnly {
+        /// The longest that passes, in bytes; `None` where nothing of a size that was tried does.
+        up_to: Option<u16>,
+    },
 }

@@ -1,23 +1,27 @@
 //! One peer's life as control sees it: what every message, mark and timer does.
 
+mod doubt;
 mod hybrid;
 mod path;
 mod probe;
 mod schedule;
 mod wireguard;
 
+pub(super) use doubt::ASK_AFTER;
+
+use self::doubt::ShortestProbes;
 use super::{
     Context, Event, IndexLease, IndexUse, InnerNetworks, PeerPlane, PeerSettings, PeerState, StagedPacket,
-    StagingBudget,
-    Unanswered,
+    StagingBudget, Unanswered,
     attempt::{Attempt, Phase},
+    duplicate::CutSessions,
     path_mtu::PathMtu,
     slots::{Session, Slots},
     staging::Staging,
 };
 use crate::{
     base::{DropReason, Endpoint},
-    handshake::{Agreement, PeerKey, Protocol, wireguard::RemoteKey},
+    handshake::{Agreement, PeerKey, Protocol, Role, wireguard::RemoteKey},
     session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
     wire::transport::OVERHEAD,
@@ -55,6 +59,10 @@ pub struct Tunnel {
     /// What of a WireGuard peer outlives handshakes; `None` for a hybrid peer, or while we have no WireGuard key.
     wireguard: Option<Box<RemoteKey>>,
     path: PathMtu,
+    /// The longest packet that passes whole, in bytes, where longer ones are sent as well.
+    lost_beyond: Option<u16>,
+    shortest_probes: ShortestProbes,
+    cut_sessions: CutSessions,
 }
 
 impl Tunnel {
@@ -78,6 +86,9 @@ impl Tunnel {
             suite: Suite::ChaCha20Poly1305,
             wireguard: None,
             path: PathMtu::default(),
+            lost_beyond: None,
+            shortest_probes: ShortestProbes::default(),
+            cut_sessions: CutSessions::default(),
         }
     }
 
@@ -225,6 +236,7 @@ impl Tunnel {
         self.leave_inner_endpoint(cx.inner, cx.events);
         self.confirm(cx);
         self.follow_path(cx);
+        self.report_duplicates(cx);
         if self.slots.wants_rekey() {
             self.want_handshake(cx);
         }
@@ -316,6 +328,9 @@ impl Tunnel {
     /// Both ends have `session` now.
     fn establish(&mut self, session: Session, cx: &mut Context<'_>) {
         let role = session.keypair.role();
+        if role == Role::Initiator && !self.is_doubtful {
+            self.cut_sessions.note_session(cx.now);
+        }
         self.suite = session.keypair.suite();
         self.slots.install(session, self.tie_break(cx));
         self.update_sending(cx.now);

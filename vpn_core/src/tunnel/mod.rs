@@ -6,6 +6,7 @@
 
 mod attempt;
 mod context;
+mod duplicate;
 mod event;
 mod inner;
 mod life;
@@ -18,11 +19,11 @@ mod timers;
 
 pub use attempt::Unanswered;
 pub use context::{Context, PeerSettings, Transmit};
-pub use event::{Event, PeerState};
+pub use event::{Doubt, Event, PeerState};
 pub use inner::InnerNetworks;
 pub use life::Tunnel;
 pub use path_mtu::{DEFAULT_TUNNEL_MTU, MtuMode, MtuPolicy};
-pub use plane::{NotReady, Outbound, PeerPlane};
+pub use plane::{Content, NotReady, Outbound, PeerPlane};
 pub use slots::Session;
 pub use staging::{MAX_STAGED_BYTES, MAX_STAGED_PACKETS, StagedPacket, StagingBudget, Undelivered};
 pub use table::{IndexLease, IndexUse, SessionTable};

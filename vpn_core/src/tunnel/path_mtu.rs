@@ -220,14 +220,17 @@ impl PathMtu {
         }
     }
 
+    /// The longest packet that passes whole, in bytes, where longer ones are sent all the same: those pass in pieces at best.
+    pub(super) fn loses_beyond(&self, policy: MtuPolicy, interface: u16) -> Option<u16> {
+        let limit = self.limit(policy, interface);
+        let is_lost = |found: &Found| found.is_here && found.passes < found.tried && found.passes < limit;
+        self.found.filter(is_lost).map(|found| found.passes)
+    }
+
     /// Whether the path loses what must pass, and no router on it cuts: datagrams are to be cut by the local system.
     pub(super) fn must_be_cut_here(&self, policy: MtuPolicy, interface: u16) -> bool {
-        let limit = self.limit(policy, interface);
-        let loses = self
-            .found
-            .is_some_and(|found| found.is_here && found.passes < found.tried && found.passes < limit);
         let is_v6 = self.endpoint.is_some_and(|endpoint| endpoint.ip().to_canonical().is_ipv6());
-        loses && is_v6 && limit < u16::MAX
+        is_v6 && self.limit(policy, interface) < u16::MAX && self.loses_beyond(policy, interface).is_some()
     }
 
     /// When [`PathMtu::poll`] has something to do; `None` while it is to be called at once, or never. `long`: since when packets
@@ -312,6 +315,14 @@ impl PathMtu {
         let (rounds, probes) = Rounds::begin(id(), about, short, confirms, now);
         self.search = Search::Running(rounds);
         probes
+    }
+
+    /// The number of the search under way, if there is one.
+    pub(super) const fn search(&self) -> Option<u32> {
+        match &self.search {
+            Search::Running(rounds) => Some(rounds.id()),
+            Search::Fresh | Search::Delayed { .. } | Search::Resting { .. } => None,
+        }
     }
 
     /// How a search has just ended, if one has: asked once after [`PathMtu::poll`] and [`PathMtu::handle_answer`].

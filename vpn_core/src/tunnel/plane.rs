@@ -4,14 +4,14 @@ use crate::{
     base::{AtomicTime, Endpoint, Epoch, PeerId, WakeTime},
     handshake::Protocol,
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
-    tunnel::DEAD_PEER_TIME,
-    wire::{icmp::may_be_fragmented, ip::IPV6_MIN_MTU},
+    tunnel::{DEAD_PEER_TIME, duplicate::Places, life::ASK_AFTER},
+    wire::{hybrid::Features, icmp::may_be_fragmented, ip::IPV6_MIN_MTU},
 };
 use arc_swap::ArcSwapOption;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::{
-    net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Instant,
 };
 
@@ -23,6 +23,8 @@ pub struct PeerPlane {
     sending: ArcSwapOption<Keypair>,
     endpoint: RwLock<Option<Endpoint>>,
     pub(super) marks: Marks,
+    /// Locked only when the endpoint has moved.
+    places: Mutex<Places>,
     /// The longest inner packet that it is sent, in bytes; 65535 for no limit.
     mtu: AtomicU16,
     /// The longest that it accepts, in bytes, and not more than it gets in pieces either; 65535 where it has not said.
@@ -44,7 +46,7 @@ pub(super) struct Marks {
     pub(super) unacknowledged: AtomicTime,
     /// The last authentic packet sent or received.
     pub(super) last_traffic: AtomicTime,
-    /// The last authentic packet received.
+    /// The last authentic packet received, but for the peer's own probes.
     pub(super) last_received: AtomicTime,
     /// When control wakes up for this peer anyway.
     pub(super) wake: WakeTime,
@@ -59,6 +61,17 @@ pub enum NotReady {
     NoKeypair,
     /// The peer's address is not known.
     NoEndpoint,
+}
+
+/// What authentic packets say of ours, from little to much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// Probes only: questions, which the peer asks whether it has had our packets or not.
+    Probes,
+    /// Keepalives, or answers to probes.
+    Answers,
+    /// Payloads, which want an answer themselves.
+    Payloads,
 }
 
 /// Leave to send a batch to one peer.
@@ -81,6 +94,7 @@ impl PeerPlane {
             sending: ArcSwapOption::empty(),
             endpoint: RwLock::new(None),
             marks: Marks::default(),
+            places: Mutex::default(),
             mtu: AtomicU16::new(u16::MAX),
             accepted: AtomicU16::new(u16::MAX),
             surely_passes: AtomicU16::new(u16::MAX),
@@ -209,7 +223,9 @@ impl PeerPlane {
     pub fn note_sent(&self, keypair: &Keypair, bytes: usize, now: Instant) -> bool {
         self.note_sent_empty(bytes, now);
         let Marks { unanswered, wake, .. } = &self.marks;
-        wake.start_timer(unanswered, DEAD_PEER_TIME, self.epoch, now) | keypair.take_rekey_on_send(now)
+        let is_asked = keypair.accepted().contains(Features::PATH_PROBES); // protocol.md 8.4.3
+        let patience = if is_asked { ASK_AFTER } else { DEAD_PEER_TIME };
+        wake.start_timer(unanswered, patience, self.epoch, now) | keypair.take_rekey_on_send(now)
     }
 
     /// Counts a handshake message sent.
@@ -229,21 +245,24 @@ impl PeerPlane {
         self.marks.unacknowledged.clear();
     }
 
-    /// Notes a run of authentic packets received over `keypair` from `from`, with or without payloads among them;
-    /// `true` asks for control's attention. `may_move_to` is asked only about an address that is not the endpoint already.
+    /// Notes a run of authentic packets received over `keypair` from `from`, of which the most telling is
+    /// `content`; `true` asks for control's attention. `may_move_to` is asked only about an address that is not the
+    /// endpoint already.
     pub fn note_received(
         &self,
         keypair: &Arc<Keypair>,
         from: Endpoint,
         bytes: usize,
-        has_payload: bool,
+        content: Content,
         may_move_to: impl FnOnce(IpAddr) -> bool,
         now: Instant,
     ) -> bool {
         self.rx_bytes.fetch_add(bytes as u64, Relaxed);
         self.marks.last_traffic.set(self.epoch, now);
-        self.marks.last_received.set(self.epoch, now);
-        self.marks.unanswered.clear();
+        if content > Content::Probes {
+            self.marks.last_received.set(self.epoch, now);
+            self.marks.unanswered.clear();
+        }
         let known = self.endpoint();
         let is_elsewhere = known.is_none_or(|known| known.remote != from.remote);
         let moves = !is_elsewhere || may_move_to(from.remote.ip());
@@ -251,6 +270,9 @@ impl PeerPlane {
             self.set_endpoint(Some(from)); // Roaming: protocol.md 9.3.
         }
         let roamed = moves && is_elsewhere && known.is_some();
+        if roamed {
+            self.places().note_move(from.remote, keypair.local_index(), now);
+        }
         let confirmed = keypair.take_confirmation();
         if confirmed && keypair.protocol() == Protocol::Wireguard {
             // At once, and not when control comes to it: the local system answers what it is given now, and a peer that
@@ -258,10 +280,24 @@ impl PeerPlane {
             self.set_sending(Some(Arc::clone(keypair)));
         }
         let Marks { unacknowledged, wake, .. } = &self.marks;
-        (has_payload && wake.start_timer(unacknowledged, KEEPALIVE_TIMEOUT, self.epoch, now))
+        (content == Content::Payloads && wake.start_timer(unacknowledged, KEEPALIVE_TIMEOUT, self.epoch, now))
             | keypair.take_rekey_on_receive(now)
             | confirmed
             | roamed // Another path, which may be narrower.
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses that its key is used from in turn, newest first.
+    pub(super) fn places_in_turn(&self, now: Instant) -> Option<[SocketAddr; 2]> {
+        self.places().in_turn(now)
+    }
+
+    /// The same, once for each time that this begins.
+    pub(super) fn take_news_of_places(&self, now: Instant) -> Option<[SocketAddr; 2]> {
+        self.places().take_news(now)
     }
 }
 

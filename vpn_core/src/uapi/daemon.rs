@@ -248,6 +248,9 @@ impl Daemon {
                 let peer = status.flatten().map(|status| status.key.short());
                 tracing::warn!(peer, %endpoint, "this endpoint lies inside the tunnel: nothing is sent to it");
             }
+            Event::KeyInTwoPlaces { .. } | Event::SessionsCutShort { .. } => {
+                tracing::warn!(?event, "one key seems to be used from two places in turn");
+            }
             Event::PeerDead { .. } | Event::HandshakeUnanswered { .. } | Event::GaveUp { .. } => {
                 tracing::debug!(?event, "no answer");
             }

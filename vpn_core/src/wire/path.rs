@@ -32,6 +32,11 @@ impl PathMessage {
         matches!(first, KIND_PROBE | KIND_ANSWER)
     }
 
+    /// Whether a payload that begins with `first` is a probe.
+    pub const fn begins_as_probe(first: u8) -> bool {
+        first == KIND_PROBE
+    }
+
     /// Reads a payload; `None` for anything else, for a second byte that is not 0, and for a probe that is not as long as it
     /// says. Filler is ignored, and so is what a later version may add to an answer (protocol.md 7.5.1, 7.5.2).
     pub fn parse(payload: &[u8]) -> Option<Self> {

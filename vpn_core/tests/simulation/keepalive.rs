@@ -145,8 +145,9 @@ fn what_is_received_postpones_the_persistent_keepalive() {
     net.send(0, 1);
     net.run_for(secs(34));
     assert_eq!((net.sent(0, Kind::Empty), net.sent(1, Kind::Empty)), (0, 1), "the answer came after 10 s");
+    assert_eq!(net.sent(0, Kind::Path), 1, "it was asked for after 3 s");
     net.run_for(secs(2));
-    assert_eq!(net.sent(0, Kind::Path), 1);
+    assert_eq!(net.sent(0, Kind::Path), 2);
 }
 
 #[test]

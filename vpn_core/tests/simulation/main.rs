@@ -13,6 +13,7 @@ mod checksums;
 mod clock;
 mod connecting;
 mod cookies;
+mod doubt;
 mod endpoints;
 mod forwarding;
 mod garbage;

@@ -1,6 +1,6 @@
 //! The path to a peer in its life: which packets it is sent, and how that is found out (protocol.md 7.5).
 
-use super::{Context, Tunnel};
+use super::{Context, Tunnel, doubt::ShortestProbes};
 use crate::{
     base::Endpoint,
     handshake::Protocol,
@@ -49,17 +49,15 @@ impl Tunnel {
             }
             PathMessage::Answer { id, size } => {
                 // One that comes from elsewhere is of no search over the path of now.
-                let is_here = self.path.is_about(self.plane.endpoint().map(|endpoint| endpoint.remote));
-                if is_here && self.path.handle_answer(id, size, cx.now) {
+                if !self.path.is_about(self.plane.endpoint().map(|endpoint| endpoint.remote)) {
+                    return;
+                }
+                self.shortest_probes.note_answer(id, size);
+                if self.path.handle_answer(id, size, cx.now) {
                     self.follow_path(cx);
                 }
             }
         }
-    }
-
-    /// The longest packet that passes the path whole, in bytes, where that is less than what should.
-    pub fn narrow_path(&self) -> Option<u16> {
-        self.path.narrow()
     }
 
     /// Looks whether the path is another one, publishes what may be sent over it, and probes it if that is due.
@@ -68,11 +66,13 @@ impl Tunnel {
         let endpoint = self.plane.endpoint();
         let remote = endpoint.map(|endpoint| endpoint.remote);
         if !self.path.is_about(remote) {
+            self.shortest_probes = ShortestProbes::default();
             self.path.begin(remote, cx.now);
         }
         self.probe_path(endpoint, cx);
         let (peer, interface) = (self.plane.id(), cx.interface_mtu());
         let mtu = self.path.limit(cx.mtu_policy, interface);
+        self.lost_beyond = self.path.loses_beyond(cx.mtu_policy, interface);
         self.plane.set_accepted(self.path.accepted());
         if self.plane.set_mtu(mtu) && self.slots.current.is_some() {
             cx.events.push_back(Event::PathMtuChanged { peer, mtu });
@@ -86,6 +86,7 @@ impl Tunnel {
         let ended = self.path.take_ended();
         if ended.is_some() {
             self.plane.marks.long.clear();
+            self.shortest_probes.note_end();
         }
         let must_be_cut_here = self.path.must_be_cut_here(cx.mtu_policy, interface);
         self.plane.set_cut_here(must_be_cut_here);
@@ -129,6 +130,11 @@ impl Tunnel {
         let interface = cx.interface_mtu();
         let long = self.long_since();
         let probes = self.path.poll(cx.mtu_policy, interface, long, || cx.rng.next_u32(), cx.now);
+        let search = self.path.search().filter(|_| !probes.is_empty());
+        if let Some(id) = search.filter(|id| self.shortest_probes.note_round(*id)) {
+            let shortest = PathMessage::Probe { id, size: PATH_MESSAGE_SIZE as u16 };
+            self.send_path_message(&keypair, endpoint, shortest, true, cx);
+        }
         for probe in probes {
             let message = PathMessage::Probe { id: probe.id, size: probe.size };
             self.send_path_message(&keypair, endpoint, message, probe.may_be_cut, cx);

@@ -16,8 +16,6 @@ use std::{
 };
 use zerocopy::IntoBytes as _;
 
-/// The pause after which a persistent keepalive that asks is repeated: thrice before its silence is that of a dead peer.
-const KEEPALIVE_REPEAT: Duration = Duration::from_secs(5);
 /// Inits in a row without an answer that make a silent peer: one may be lost.
 const INITS_OF_SILENCE: u32 = 2;
 
@@ -27,12 +25,13 @@ impl Tunnel {
     fn poll_timeout(&self) -> Option<Instant> {
         let marks = &self.plane.marks;
         let epoch = self.plane.epoch();
-        let persistent = self.keepalive_interval();
+        let persistent = self.persistent_keepalive();
         let next = [
             self.slots.expires_at(),
             self.attempt.as_ref().map(Attempt::next_timeout),
             self.begin_at,
             self.path_timeout(),
+            self.doubt_timeout(),
             marks.unanswered.get(epoch).map(|at| at + DEAD_PEER_TIME),
             marks.unacknowledged.get(epoch).map(|at| at + KEEPALIVE_TIMEOUT),
             persistent.and_then(|interval| marks.last_traffic.get(epoch).map(|at| at + interval)),
@@ -60,6 +59,7 @@ impl Tunnel {
         }
         self.notice_silence(cx);
         self.keep_alive(cx);
+        self.ask_in_doubt(cx);
     }
 
     fn continue_attempt(&mut self, cx: &mut Context<'_>) {
@@ -133,16 +133,6 @@ impl Tunnel {
         self.settings.persistent_keepalive.filter(|interval| !interval.is_zero())
     }
 
-    /// The interval until the next persistent keepalive. One that asked and had no answer is repeated soon: that it was lost is
-    /// likelier than that the peer is dead.
-    fn keepalive_interval(&self) -> Option<Duration> {
-        let interval = self.persistent_keepalive()?;
-        // Once it is known to be silent there are handshakes, with a pace of their own.
-        let is_known = self.plane.marks.unanswered.get(self.plane.epoch()).is_none();
-        let repeats = !is_known && self.asked.is_some_and(|at| !self.has_heard_since(at));
-        Some(if repeats { interval.min(KEEPALIVE_REPEAT) } else { interval })
-    }
-
     fn notice_silence(&mut self, cx: &mut Context<'_>) {
         let marks = &self.plane.marks;
         let epoch = self.plane.epoch();
@@ -154,6 +144,7 @@ impl Tunnel {
         if self.slots.current.is_none() {
             return; // The handshake under way has timers of its own.
         }
+        self.cut_sessions.note_silence(cx.now);
         self.note_silence(cx);
         self.probe(cx);
     }
@@ -163,7 +154,7 @@ impl Tunnel {
         let epoch = self.plane.epoch();
         let due = |mark: Option<Instant>, pause| mark.is_some_and(|at| cx.now >= at + pause);
         let passive = due(marks.unacknowledged.get(epoch), KEEPALIVE_TIMEOUT);
-        let interval = self.keepalive_interval();
+        let interval = self.persistent_keepalive();
         let persistent = interval.is_some_and(|interval| due(marks.last_traffic.get(epoch), interval));
         if !passive && !persistent {
             return;

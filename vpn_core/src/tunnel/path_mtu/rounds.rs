@@ -102,6 +102,11 @@ impl Rounds {
         (rounds, probes)
     }
 
+    /// The number of its first probe.
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
     /// The size that the search is about, in bytes.
     pub(super) const fn full(&self) -> u16 {
         self.full
