@@ -168,10 +168,11 @@ fn wait_until_connected(client: &ControlClient, patience: Duration, log: &Path) 
 
 /// What to look at, for each peer: the one who asked may never have seen it work.
 fn not_connected(peers: &[PeerStatus], patience: Duration, log: &Path) -> String {
-    let peers = peers.iter().map(|PeerStatus { name, endpoint, public_key, .. }| {
+    let peers = peers.iter().map(|PeerStatus { name, endpoint, public_key, reason, .. }| {
         let endpoint = endpoint.as_deref().unwrap_or("(unknown)");
+        let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
         format!(
-            "  no session with {name} at {endpoint}: check that it runs, that this UDP port is open on the way, that \
+            "  no session with {name} at {endpoint}{reason}: check that it runs, that this UDP port is open on the way, that \
              `public_key` = {public_key} is its own, and that it knows this client\n"
         )
     });

@@ -92,6 +92,9 @@ fn write_peer(text: &mut String, peer: &PeerStatus, palette: Palette) -> fmt::Re
         PeerState::Idle | PeerState::Disabled => Colour::Dim,
     };
     field(text, "state", &palette.paint(colour, &peer.state.to_string()))?;
+    if let Some(reason) = &peer.reason {
+        field(text, "reason", &palette.paint(Colour::Yellow, reason))?;
+    }
     if let Some(endpoint) = &peer.endpoint {
         field(text, "endpoint", endpoint)?;
     }
@@ -218,6 +221,7 @@ mod tests {
             suite: Some("chacha20-poly1305".into()),
             last_handshake_seconds: Some(12),
             rx_bytes: 2048,
+            reason: Some("nothing has come back for 7 s".into()),
             ..PeerStatus::default()
         };
         let status = Status { peers: vec![peer], ..Status::default() };
@@ -225,6 +229,7 @@ mod tests {
         for line in [
             "peer: alice",
             "  state             up",
+            "  reason            nothing has come back for 7 s",
             "  latest handshake  12 seconds ago",
             "  handshake         hybrid, post-quantum, no preshared key",
             "  session           chacha20-poly1305, 0 rekeys",

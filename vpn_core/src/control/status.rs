@@ -72,6 +72,9 @@ pub struct PeerStatus {
     pub public_key: String,
     /// Whether it is connected.
     pub state: PeerState,
+    /// Why it is not up, or why traffic may not pass though it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Where it was last heard from, or is configured to be.
     pub endpoint: Option<String>,
     /// `hybrid` or `wireguard`.

@@ -13,6 +13,7 @@ mod mtu;
 mod names;
 mod network;
 mod peers;
+mod reason;
 mod reload;
 mod report;
 mod running;

@@ -2,12 +2,15 @@
 
 use super::{
     notify,
+    reason::reason,
     running::{Running, endpoint_names, known_endpoints},
 };
 use crate::{
     config::Role,
-    device::Device,
-    network::{Allowance, Clocks, Difference, Jump, NetworkEvent, Pace, PathFinder, Paths, watch_network},
+    device::{Device, PeerStatus},
+    network::{
+        Allowance, Clocks, Difference, Jump, NetworkEvent, Obstacle, Pace, PathFinder, Paths, watch_network,
+    },
     tunnel::{PeerState, Unanswered},
 };
 use std::{
@@ -15,7 +18,7 @@ use std::{
     convert::Infallible,
     env, io,
     net::IpAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{sync::Notify, time::sleep};
 
@@ -74,6 +77,11 @@ impl NetworkState {
     /// Whether there is a way to any peer, as far as is known.
     pub(super) fn is_reachable(&self) -> bool {
         self.paths.borrow().is_reachable()
+    }
+
+    /// Why nothing reaches an endpoint, as far as is known.
+    pub(super) fn obstacle(&self, endpoint: IpAddr) -> Option<Obstacle> {
+        self.paths.borrow().obstacle(endpoint.to_canonical())
     }
 
     /// Waits until it is time to look at the paths.
@@ -233,22 +241,26 @@ impl Running<'_> {
     }
 
     fn state(&self) -> String {
-        let states = self.engine.borrow().with_device(|device, now| {
-            device.peer_status(now).into_iter().map(|peer| (peer.key, peer.state)).collect::<Vec<_>>()
-        });
-        let states = states.unwrap_or_default();
-        let config = self.config.borrow();
-        let names = |is_wanted: &dyn Fn(PeerState) -> bool| {
-            let is_one = |key| states.iter().any(|(peer, state)| peer == key && is_wanted(*state));
-            let peers = config.peers.iter().filter(|peer| is_one(&peer.public_key));
-            peers.map(|peer| peer.name.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        let up = names(&|state| state == PeerState::Up);
         if !self.network.is_reachable() {
-            "no network".to_owned()
-        } else if up.is_empty() {
+            return "no network".to_owned();
+        }
+        let peers =
+            self.engine.borrow().with_device(|device, now| device.peer_status(now)).unwrap_or_default();
+        let config = self.config.borrow();
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let describe = |live: &PeerStatus| {
+            let peer = config.peers.iter().find(|peer| peer.public_key == live.key)?;
+            let way = live.endpoint.and_then(|endpoint| self.network.obstacle(endpoint.ip()));
+            let reason = reason(peer, Some(live), way, now, clock).map(|reason| format!(" ({reason})"));
+            Some(format!("{}{}", peer.name, reason.unwrap_or_default()))
+        };
+        let join = |peers: &mut dyn Iterator<Item = &PeerStatus>| {
+            peers.filter_map(describe).collect::<Vec<_>>().join(", ")
+        };
+        let up = join(&mut peers.iter().filter(|peer| peer.state == PeerState::Up));
+        if up.is_empty() {
             // Also one whose name has not resolved yet.
-            format!("connecting to {}", names(&|_| true))
+            format!("connecting to {}", join(&mut peers.iter()))
         } else {
             format!("connected to {up}")
         }

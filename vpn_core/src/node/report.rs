@@ -1,5 +1,6 @@
 //! From the device's view of itself to what users see: status and log lines.
 
+use super::reason::reason;
 use crate::{
     base::{DropCounters, DropReason},
     config::{Config, PeerConfig, Role},
@@ -7,12 +8,12 @@ use crate::{
     device,
     engine::OffloadSet,
     handshake::{PeerKey, Protocol},
-    network::endpoint_text,
+    network::{Obstacle, endpoint_text},
     tunnel::{PeerState, Unanswered},
 };
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Instant, SystemTime},
 };
 
@@ -23,6 +24,7 @@ pub(super) fn status(
     (listen_port, mtu): (u16, u16),
     offloads: OffloadSet,
     peers: Vec<device::PeerStatus>,
+    obstacle: impl Fn(IpAddr) -> Option<Obstacle>,
     drops: &DropCounters,
 ) -> Status {
     let interface = &config.interface;
@@ -46,7 +48,12 @@ pub(super) fn status(
             .iter()
             .map(|peer| {
                 let live = by_key.get(&peer.public_key).filter(|_| peer.is_admitted(clock));
-                PeerStatus { mtu: live.map(|live| live.mtu.min(mtu)), ..peer_status(peer, live, now) }
+                let way = live.and_then(|live| live.endpoint).and_then(|endpoint| obstacle(endpoint.ip()));
+                PeerStatus {
+                    mtu: live.map(|live| live.mtu.min(mtu)),
+                    reason: reason(peer, live, way, now, clock),
+                    ..peer_status(peer, live, now)
+                }
             })
             .collect(),
         drops: DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), drops.get(*reason))).collect(),
@@ -79,6 +86,7 @@ fn peer_status(peer: &PeerConfig, live: Option<&device::PeerStatus>, now: Instan
         name: peer.name.to_string(),
         public_key: peer.public_key.to_string(),
         state,
+        reason: None,
         endpoint: live.and_then(|live| live.endpoint).map(endpoint_text).or_else(configured),
         handshake: peer.handshake().to_owned(),
         post_quantum: peer.public_key.protocol() == Protocol::Hybrid,

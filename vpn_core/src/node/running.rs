@@ -362,8 +362,10 @@ impl Handler for Running<'_> {
         let port = engine.local_addr().port();
         let offloads = engine.offloads();
         let drops = engine.plane().drops();
+        let obstacle = |endpoint| self.network.obstacle(endpoint);
+        let port_and_mtu = (port, self.mtu.now());
         let mut status =
-            report::status(&self.config.borrow(), self.role, (port, self.mtu.now()), offloads, peers, drops);
+            report::status(&self.config.borrow(), self.role, port_and_mtu, offloads, peers, obstacle, drops);
         self.names.report(&mut status.interface);
         status
     }
