@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{CommandError, InterfaceName};
+use super::{CommandError, FolderError, InterfaceName};
 
 /// Why a journal could not be opened or written, or a change not undone.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +20,12 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// Others may write where the journal is: they could make us undo what we never did.
-    #[error("{path} can be written by others: it must belong to root or to you; then chmod go-w {path}")]
+    #[error("the journal cannot be kept there: {source}")]
     NotPrivate {
         /// The directory.
         path: PathBuf,
+        /// Why not.
+        source: FolderError,
     },
     /// The file system refused.
     #[error("cannot {action} {path}: {source}")]
@@ -34,19 +36,6 @@ pub enum JournalError {
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
-    },
-    /// The journal was damaged or written by a newer version. It is left as it is.
-    #[error(
-        "{path}, line {line}, cannot be read ({reason}): it lists changes to undo after a crash. \
-         Undo what it lists by hand (or reboot), then remove the file"
-    )]
-    Corrupt {
-        /// The journal.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What the parser said.
-        reason: String,
     },
     /// Some changes could not be undone; they stay in the journal.
     #[error(

@@ -1,18 +1,18 @@
 //! The journal on disk.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::unistd::Uid;
 use tracing::{debug, info, warn};
 
 use super::{
-    Change, InterfaceName, JournalError, compact,
+    Change, FolderError, InterfaceName, JournalError, compact, damage,
     format::{self, Contents, EntryId, SystemId},
+    make_own_folder,
 };
 
 /// Bytes; some thousand entries.
@@ -35,6 +35,8 @@ pub struct Journal {
     compact_from: u64,
     next: u64,
     outstanding: Vec<(EntryId, Change)>,
+    /// Whether an earlier run has left the file.
+    was_there: bool,
     /// Leave everything as it is on drop.
     abandoned: bool,
 }
@@ -48,8 +50,8 @@ impl Journal {
     /// instance left.
     ///
     /// # Errors
-    /// [`JournalError::InUse`] where another instance has the interface; [`JournalError::Corrupt`] where the file
-    /// cannot be understood; [`JournalError::Undo`] where left changes could not be undone.
+    /// [`JournalError::InUse`] where another instance has the interface; [`JournalError::NotPrivate`] where others could write
+    /// the file; [`JournalError::Undo`] where left changes could not be undone. What cannot be read of the file is logged.
     pub fn open(directory: &Path, interface: &InterfaceName) -> Result<Self, JournalError> {
         Self::open_keeping(directory, interface, |_| false)
     }
@@ -66,7 +68,8 @@ impl Journal {
         make_private_directory(directory)?;
         let path = directory.join(format!("{interface}.journal"));
         let file = lock_file(&path, interface)?;
-        let contents = read(&file, &path)?;
+        let bytes = read(&file, &path)?;
+        let contents = format::parse(&bytes);
         if let Err(error) = compact::remove_unfinished(&path) {
             warn!(path = %path.display(), %error, "what an earlier run left half written stays");
         }
@@ -81,8 +84,12 @@ impl Journal {
             compact_from: COMPACT_FROM,
             next: contents.next,
             outstanding: Vec::new(),
+            was_there: !bytes.is_empty(),
             abandoned: true,
         };
+        if !contents.damage.is_empty() {
+            damage::set_aside(&journal.path, &bytes, &contents.damage);
+        }
         journal.recover(contents, keep)?;
         journal.abandoned = false;
         Ok(journal)
@@ -91,6 +98,11 @@ impl Journal {
     /// The interface that this journal is for.
     pub fn interface(&self) -> &InterfaceName {
         &self.interface
+    }
+
+    /// Whether an earlier run had left this journal.
+    pub fn was_there(&self) -> bool {
+        self.was_there
     }
 
     /// What is made and not undone, oldest first.
@@ -197,7 +209,7 @@ impl Journal {
     /// there is no such journal, or its owner runs.
     ///
     /// # Errors
-    /// [`JournalError::File`]; [`JournalError::Corrupt`].
+    /// [`JournalError::File`].
     pub fn left_behind(directory: &Path, interface: &InterfaceName) -> Result<Vec<Change>, JournalError> {
         let path = directory.join(format!("{interface}.journal"));
         let file = match File::open(&path) {
@@ -209,11 +221,12 @@ impl Journal {
         if file.try_lock_shared().is_err() {
             return Ok(Vec::new());
         }
-        let contents = read(&file, &path)?;
-        if contents.system != Some(SystemId::current()) {
+        let contents = format::parse(&read(&file, &path)?);
+        if !is_of(&contents, &SystemId::current()) {
             return Ok(Vec::new());
         }
-        Ok(contents.outstanding.into_iter().map(|(_, change)| change).collect())
+        let suspects = damage::suspects(&contents, interface);
+        Ok(contents.outstanding.into_iter().map(|(_, change)| change).chain(suspects).collect())
     }
 
     /// Keeps other instances from comparing or changing what journals of this directory share.
@@ -231,7 +244,7 @@ impl Journal {
     /// be running or crashed. Hold [`Journal::exclusive`] while acting on the answer.
     ///
     /// # Errors
-    /// [`JournalError::File`] where the directory cannot be read. Journals that cannot be understood are logged.
+    /// [`JournalError::File`] where the directory cannot be read. What cannot be read of a journal is passed over.
     pub fn held_by_others(&self) -> Result<Vec<Change>, JournalError> {
         let failed = |source| JournalError::File { action: "read", path: self.directory.clone(), source };
         let mut changes = Vec::new();
@@ -241,13 +254,10 @@ impl Journal {
                 continue;
             }
             match fs::read(&path).map(|bytes| format::parse(&bytes)) {
-                Ok(Ok(contents)) if contents.system.as_ref() == Some(&self.system) => {
+                Ok(contents) if is_of(&contents, &self.system) => {
                     changes.extend(contents.outstanding.into_iter().map(|(_, change)| change));
                 }
-                Ok(Ok(_)) => {}
-                Ok(Err((line, reason))) => {
-                    warn!(path = %path.display(), line, reason, "unreadable journal ignored");
-                }
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => warn!(path = %path.display(), %error, "unreadable journal ignored"),
             }
@@ -258,13 +268,26 @@ impl Journal {
     fn recover(&mut self, contents: Contents, keep: fn(&Change) -> bool) -> Result<(), JournalError> {
         let path = self.path.clone();
         let failed = |source| JournalError::File { action: "truncate", path, source };
-        let same_system = contents.system.as_ref() == Some(&self.system);
-        let (left, gone): (Vec<_>, Vec<_>) =
-            contents.outstanding.into_iter().partition(|(_, change)| same_system || change.survives_reboot());
+        let same_system = is_of(&contents, &self.system);
+        let suspects = if same_system { damage::suspects(&contents, &self.interface) } else { Vec::new() };
+        let suspects = (contents.next..).map(EntryId).zip(suspects);
+        // A setting that was made in an earlier boot may be what the administrator wants by now; all else is known to be ours.
+        let claimed = contents.claimed.filter(|claimed| *claimed != self.system);
+        let is_doubtful = |change: &Change| claimed.is_some() && matches!(change, Change::Sysctl { .. });
+        let (left, gone): (Vec<_>, Vec<_>) = contents
+            .outstanding
+            .into_iter()
+            .chain(suspects)
+            .partition(|(_, change)| (same_system && !is_doubtful(change)) || change.survives_reboot());
+        self.next = left.iter().map(|(id, _)| id.0 + 1).fold(self.next, u64::max);
         if !left.is_empty() || same_system {
-            // A torn last line must not become the beginning of the next one.
-            self.file.set_len(self.length).map_err(failed.clone())?;
             self.outstanding = left;
+            if contents.is_stale && same_system {
+                self.write_anew().map_err(failed.clone())?;
+            } else {
+                // A torn last line must not become the beginning of the next one.
+                self.file.set_len(self.length).map_err(failed.clone())?;
+            }
             let changes = self.outstanding.iter().filter(|(_, change)| !keep(change)).count();
             if changes > 0 {
                 info!(interface = %self.interface, changes, "undoing what an earlier run left behind");
@@ -272,6 +295,9 @@ impl Journal {
             self.undo_all_but(keep)?;
         }
         if same_system {
+            for (_, change) in gone {
+                warn!(interface = %self.interface, %change, "perhaps of an earlier boot: left as it is");
+            }
             return Ok(());
         }
         if !gone.is_empty() {
@@ -291,13 +317,19 @@ impl Journal {
         if self.length < self.compact_from {
             return;
         }
-        let entries = self.outstanding.iter().map(|(id, change)| format::made(*id, change));
-        let text = format::header(&self.system) + &entries.collect::<String>();
-        match compact::replace(&self.path, &text) {
-            Ok(file) => (self.file, self.length) = (file, text.len() as u64),
-            Err(error) => warn!(path = %self.path.display(), %error, "the journal could not be shortened"),
+        if let Err(error) = self.write_anew() {
+            warn!(path = %self.path.display(), %error, "the journal could not be shortened");
         }
         self.compact_from = COMPACT_FROM.max(self.length * 2);
+    }
+
+    /// Puts a file with what is outstanding in the place of the file.
+    fn write_anew(&mut self) -> io::Result<()> {
+        let entries = self.outstanding.iter().map(|(id, change)| format::made(*id, change));
+        let text = format::header(&self.system) + &entries.collect::<String>();
+        let file = compact::replace(&self.path, &text)?;
+        (self.file, self.length) = (file, text.len() as u64);
+        Ok(())
     }
 
     fn append(&mut self, text: &str) -> Result<(), JournalError> {
@@ -398,23 +430,26 @@ impl Drop for Journal {
     }
 }
 
-fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
-    let failed = |action| move |source| JournalError::File { action, path: directory.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
-    let metadata = fs::metadata(directory).map_err(failed("read"))?;
-    if metadata.permissions().mode() & 0o022 != 0 || !is_ours(&metadata) {
-        return Err(JournalError::NotPrivate { path: directory.to_owned() });
+/// Whether a journal was written in this boot and network namespace. One whose first line cannot be read is taken for one of
+/// them: undoing what is gone does no harm.
+fn is_of(contents: &Contents, system: &SystemId) -> bool {
+    match &contents.system {
+        Some(written) => written == system,
+        None => !contents.damage.is_empty(),
     }
+}
+
+/// Whoever owns the folder, or may write to it, can put a journal there, and with it have us change sysctls and firewall rules
+/// as root.
+fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
+    make_own_folder(directory, 0o700).map_err(|error| match error {
+        FolderError::System { action, path, source } => JournalError::File { action, path, source },
+        source => JournalError::NotPrivate { path: directory.to_owned(), source },
+    })?;
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         sync_directory(parent)?;
     }
     Ok(())
-}
-
-/// Whether it belongs to root or to the user of this process. Whoever owns the folder can put a journal there, and with
-/// it have us change sysctls and firewall rules as root.
-fn is_ours(metadata: &Metadata) -> bool {
-    metadata.uid() == 0 || metadata.uid() == Uid::effective().as_raw()
 }
 
 /// Opens and locks the file at `path`. The loop is for a file that its owner removes between our opening and locking
@@ -423,7 +458,7 @@ fn lock_file(path: &Path, interface: &InterfaceName) -> Result<File, JournalErro
     let failed = |action| move |source| JournalError::File { action, path: path.to_owned(), source };
     loop {
         let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600);
+        options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(path).map_err(failed("open"))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -442,18 +477,14 @@ fn lock_file(path: &Path, interface: &InterfaceName) -> Result<File, JournalErro
     }
 }
 
-fn read(mut file: &File, path: &Path) -> Result<Contents, JournalError> {
+fn read(mut file: &File, path: &Path) -> Result<Vec<u8>, JournalError> {
     let mut bytes = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|source| JournalError::File {
         action: "read",
         path: path.to_owned(),
         source,
     })?;
-    format::parse(&bytes).map_err(|(line, reason)| JournalError::Corrupt {
-        path: path.to_owned(),
-        line,
-        reason,
-    })
+    Ok(bytes)
 }
 
 fn sync_directory(directory: &Path) -> Result<(), JournalError> {

@@ -14,6 +14,9 @@
 //! The open file is locked (`flock`), so a second instance for the same interface is refused. The kernel releases
 //! the lock with the process, however that ends.
 //!
+//! A journal that is damaged keeps nobody from starting or cleaning up: what can be read is undone, what cannot is told, and the
+//! file is kept beside it as `NAME.journal.damaged-N`. Each line has a checksum, by which one wrong bit is put right.
+//!
 //! The journal names the boot and the network namespace in which it was written: changes of an earlier boot are gone
 //! with it, and undoing them could only break what the administrator has set up since. The exception is what lies in a
 //! file of the disk, the system's name servers: undone if that file still is as we wrote it.
@@ -27,7 +30,9 @@
 mod change;
 mod command;
 mod compact;
+mod damage;
 mod error;
+mod folder;
 mod format;
 mod log;
 pub mod mac;
@@ -63,6 +68,7 @@ pub use change::{
 };
 pub use command::{CommandError, IPTABLES_WAIT, installed, require, run};
 pub use error::JournalError;
+pub use folder::{FolderError, check_own_folder, is_trusted_owner, make_own_folder, new_log, user};
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};
 pub use mac::{MacChange, MacRoute};

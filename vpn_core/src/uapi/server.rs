@@ -1,16 +1,20 @@
 //! The socket that `wg` talks to.
 
 use super::{DeviceState, MAX_LINE, MAX_REQUEST, Request, SetRequest, UapiError, answer, parse_request};
-use crate::{control::bind_private, network::zone_index};
+use crate::{
+    control::bind_private,
+    journal::{FolderError, make_own_folder},
+    network::zone_index,
+};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+            fs::{MetadataExt as _, OpenOptionsExt as _},
             net::UnixStream as BlockingStream,
         },
     },
@@ -53,6 +57,9 @@ pub enum UapiBindError {
     /// Another process serves it.
     #[error("already running: another process answers at {}; stop it first, or use another interface name", .0.display())]
     InUse(PathBuf),
+    /// Others could put something of their own in the socket's place.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The system refused.
     #[error("the socket {} cannot be made", path.display())]
     System {
@@ -86,7 +93,7 @@ impl UapiServer {
         // The working folder may change.
         let path = path::absolute(&path).map_err(|source| UapiBindError::System { path, source })?;
         let system = |source| UapiBindError::System { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(system)?;
+        make_own_folder(folder, 0o755)?;
         // Decides between two that start at once. Other implementations do not look at it.
         let _lock = lock(&path).map_err(system)?;
         if BlockingStream::connect(&path).is_ok() {

@@ -54,17 +54,76 @@ fn a_torn_last_line_is_cut_off_and_the_rest_is_undone() {
 }
 
 #[test]
-fn a_damaged_journal_is_an_error_that_names_it_and_the_file_stays() {
+fn a_damaged_journal_is_set_aside_and_keeps_nobody_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("vpn0.journal");
+    for round in 1..=10_u32 {
+        let mut journal = open(directory.path(), "vpn0");
+        journal.record(mark()).unwrap();
+        journal.abandon();
+        let damaged = fs::read_to_string(&path).unwrap().replace("made", "\u{1}");
+        fs::write(&path, &damaged).unwrap();
+        open(directory.path(), "vpn0").close().unwrap();
+        assert!(!path.exists());
+        let kept = directory.path().join(format!("vpn0.journal.damaged-{}", round.min(8)));
+        assert_eq!(fs::read_to_string(kept).unwrap(), damaged);
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 8, "no more of them are kept");
+    assert!(Journal::left_behind(directory.path(), &InterfaceName::new("vpn0").unwrap()).unwrap().is_empty());
+}
+
+#[test]
+fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name() {
+    if !inside("journal::a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name", &[]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (path, name) = (directory.path().join("vpn0.journal"), InterfaceName::new("vpn0").unwrap());
+    let table = Change::KillSwitch { table: "vpn_vpn0_kill_switch".into() };
+    let nft = |arguments: &[&str]| vpn_core::journal::run("nft", arguments, None);
+    nft(&["add", "table", "inet", "vpn_vpn0_kill_switch"]).unwrap();
+    nft(&["add", "table", "inet", "vpn_other"]).unwrap();
     let mut journal = open(directory.path(), "vpn0");
-    journal.record(mark()).unwrap();
+    journal.record(table.clone()).unwrap();
     journal.abandon();
-    let damaged = fs::read_to_string(&path).unwrap().replace("made", "\u{1}");
-    fs::write(&path, &damaged).unwrap();
-    let error = Journal::open(directory.path(), &InterfaceName::new("vpn0").unwrap()).unwrap_err();
-    assert!(error.to_string().contains(&format!("{}, line 2", path.display())), "{error}");
-    assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("made", "\u{1}")).unwrap();
+    assert_eq!(Journal::left_behind(directory.path(), &name).unwrap(), [table.clone()]);
+    let journal = Journal::open_keeping(directory.path(), &name, Change::is_kill_switch).unwrap();
+    assert_eq!(journal.outstanding().map(|(_, change)| change).collect::<Vec<_>>(), [&table]);
+    journal.abandon();
+    assert_eq!(Journal::left_behind(directory.path(), &name).unwrap(), [table], "written down again");
+    open(directory.path(), "vpn0").close().unwrap();
+    assert_eq!(nft(&["list", "tables"]).unwrap().trim(), "table inet vpn_other");
+}
+
+#[test]
+fn a_bit_flipped_by_a_bad_disk_leaves_nothing_behind() {
+    if !inside("journal::a_bit_flipped_by_a_bad_disk_leaves_nothing_behind", &[]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpn0.journal");
+    for step in 0..40 {
+        let mut journal = open(directory.path(), "vpn0");
+        journal.set_sysctl(KEY, "1", &[]).unwrap();
+        journal.abandon();
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() * step / 40;
+        bytes[at] ^= 1 << (step % 8);
+        fs::write(&path, bytes).unwrap();
+        open(directory.path(), "vpn0").close().unwrap();
+        assert_eq!(sysctl::read(KEY).unwrap(), "0", "byte {at}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_journal_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = directory.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, directory.path().join("vpn0.journal")).unwrap();
+    assert!(Journal::open(directory.path(), &InterfaceName::new("vpn0").unwrap()).is_err());
+    assert!(!elsewhere.exists());
 }
 
 #[test]
