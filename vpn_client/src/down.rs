@@ -8,8 +8,9 @@ use std::{
 };
 use vpn_core::{
     cli::{GlobalArgs, NotConnected},
-    control::ControlError,
-    node::{self, KillSwitchLeft},
+    config::InterfaceName,
+    control::{ControlClient, ControlError},
+    node::{self, Cleaned, KillSwitchLeft},
 };
 
 /// How long a client may take to put everything back.
@@ -18,20 +19,39 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Stops the running client. Without one, what a client that was killed has left behind is undone, its kill switch too;
 /// where there is nothing, that is said but is no error.
 pub(crate) fn down(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Result<()> {
-    let stopped = profile::running(global, profile).and_then(|client| Ok(client.stop(PATIENCE)?));
+    let stopped = profile::running(global, profile).and_then(|client| {
+        client.stop(PATIENCE)?;
+        Ok(client)
+    });
     match stopped {
-        Err(error) if is_not_running(&error) => undo_remains(global, profile),
-        other => other,
+        Ok(client) => finish(global, &client),
+        Err(error) if is_gone(&error) => undo_remains(global, profile),
+        Err(error) => Err(error),
     }
+}
+
+/// Undoes what a client that has stopped did not get to: it may have been killed on the way.
+fn finish(global: &GlobalArgs, client: &ControlClient) -> anyhow::Result<()> {
+    let name = client.path().file_stem().and_then(|name| name.to_str());
+    let Some(interface) = name.and_then(|name| name.parse::<InterfaceName>().ok()) else { return Ok(()) };
+    let cleaned = node::cleanup(&global.node_options(), Some(&interface), KillSwitchLeft::Lift)?;
+    if !cleaned.undone.is_empty() {
+        let _ = writeln!(io::stderr(), "it ended early; undone what was left of {interface}");
+    }
+    Ok(())
 }
 
 fn undo_remains(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Result<()> {
     let only = profile::interface(global, profile)?;
-    let undone = node::cleanup(&global.node_options(), only.as_ref(), KillSwitchLeft::Lift)?;
+    let Cleaned { undone, running } =
+        node::cleanup(&global.node_options(), only.as_ref(), KillSwitchLeft::Lift)?;
     let mut said = "not running".to_owned();
-    match undone.as_slice() {
-        [] => said.push_str("; nothing to do"),
-        names => names.iter().for_each(|name| said = format!("{said}; undone what was left of {name}")),
+    undone.iter().for_each(|name| said = format!("{said}; undone what was left of {name}"));
+    running
+        .iter()
+        .for_each(|name| said = format!("{said}; {name} is in use by a node that runs, left alone"));
+    if undone.is_empty() && running.is_empty() {
+        said.push_str("; nothing to do");
     }
     let _ = writeln!(io::stderr(), "{said}");
     Ok(())
@@ -39,7 +59,7 @@ fn undo_remains(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Result<(
 
 /// Says what is still in force where `error` is that no client runs.
 pub(crate) fn with_remains(global: &GlobalArgs, error: anyhow::Error) -> anyhow::Error {
-    if !is_not_running(&error) {
+    if !is_gone(&error) {
         return error;
     }
     // Where this cannot be read, there is nothing to add to the error.
@@ -54,4 +74,9 @@ pub(crate) fn with_remains(global: &GlobalArgs, error: anyhow::Error) -> anyhow:
 
 fn is_not_running(error: &anyhow::Error) -> bool {
     error.is::<NotConnected>() || matches!(error.downcast_ref(), Some(ControlError::NotRunning(_)))
+}
+
+/// Also one that went away while it was asked: somebody else stops it, or it was killed.
+fn is_gone(error: &anyhow::Error) -> bool {
+    is_not_running(error) || matches!(error.downcast_ref(), Some(ControlError::Ended(_)))
 }

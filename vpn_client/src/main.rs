@@ -11,7 +11,7 @@ use vpn_core::{
     cli::{self, GlobalArgs, NotConnected, SharedCommand, StatusArgs},
     config::{Config, Role},
     control::PeerState,
-    node::{self, KillSwitchLeft},
+    node::{self, Cleaned, KillSwitchLeft},
 };
 
 /// Client of the post-quantum hybrid VPN
@@ -104,11 +104,12 @@ fn status(global: &GlobalArgs, args: StatusArgs) -> anyhow::Result<()> {
 }
 
 fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {
-    let cleaned = node::cleanup(&global.node_options(), None, KillSwitchLeft::Lift)?;
-    let text = match cleaned.as_slice() {
-        [] => "nothing was left behind\n".to_owned(),
-        names => names.iter().fold(String::new(), |text, name| text + name.as_str() + ": undone\n"),
-    };
+    let Cleaned { undone, running } = node::cleanup(&global.node_options(), None, KillSwitchLeft::Lift)?;
+    let mut text: String = undone.iter().map(|name| format!("{name}: undone\n")).collect();
+    text.extend(running.iter().map(|name| format!("{name}: in use by a node that runs, left alone\n")));
+    if text.is_empty() {
+        text.push_str("nothing was left behind\n");
+    }
     Ok(cli::print(text)?)
 }
 

@@ -1,13 +1,10 @@
 //! Which configuration, and which running client, a command is about.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use vpn_core::{
-    cli::{GlobalArgs, NotConnected, Usage},
+    cli::{GlobalArgs, Usage, running_node},
     config::{Config, InterfaceName},
-    control::{ControlClient, ControlError},
+    control::ControlClient,
 };
 
 const PROFILES: &str = "/etc/vpn/clients";
@@ -43,31 +40,5 @@ pub(crate) fn running(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Re
     if let Some(name) = interface(global, profile)? {
         return Ok(global.control(name.as_str()));
     }
-    let mut denied = None;
-    let mut clients = Vec::new();
-    for socket in sockets(&global.run_dir) {
-        let client = ControlClient::new(socket);
-        match client.status() {
-            Ok(status) if status.role == "client" => clients.push(client),
-            Err(error @ ControlError::NotPermitted(_)) => denied = Some(error),
-            // A server, or a socket that nobody serves.
-            Ok(_) | Err(_) => {}
-        }
-    }
-    match (clients.len(), denied) {
-        (0, Some(error)) => Err(error.into()),
-        (0, None) => Err(NotConnected("not running: there is no client".to_owned()).into()),
-        (1, _) => Ok(clients.remove(0)),
-        (count, _) => Err(Usage(format!("{count} clients are running; say which, by -c FILE")).into()),
-    }
-}
-
-/// The control sockets in the run folder, in the order of their names.
-fn sockets(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut sockets: Vec<_> =
-        paths.filter(|path| path.extension().is_some_and(|extension| extension == "sock")).collect();
-    sockets.sort();
-    sockets
+    running_node(&global.run_dir, "client")
 }

@@ -4,13 +4,9 @@ use crate::profile;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, builder::BoolishValueParser};
 use std::{
-    env,
-    fs::{self, DirBuilder, File, OpenOptions},
+    env, fs,
     io::{self, Write as _},
-    os::unix::{
-        fs::{DirBuilderExt as _, OpenOptionsExt as _},
-        process::CommandExt as _,
-    },
+    os::unix::process::CommandExt as _,
     path::{self, Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -20,6 +16,7 @@ use vpn_core::{
     cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted, OffloadArgs},
     config::{Config, InterfaceName, Role},
     control::{ControlClient, ControlError, PeerState, PeerStatus},
+    journal::{make_own_folder, new_log},
     node::{self, KillSwitchLeft, NodeOptions},
 };
 
@@ -80,7 +77,11 @@ fn refuse_second(client: &ControlClient) -> anyhow::Result<()> {
         Ok(status) => {
             bail!("already running: {} has interface {}", client.path().display(), status.interface.name)
         }
-        Err(error @ ControlError::NotPermitted(_)) => Err(error.into()),
+        Err(
+            error @ (ControlError::NotPermitted(_)
+            | ControlError::Denied(_)
+            | ControlError::Unresponsive { .. }),
+        ) => Err(error.into()),
         // Not running, or on its way out: the new one waits for that itself.
         Err(_) => Ok(()),
     }
@@ -90,14 +91,8 @@ fn refuse_second(client: &ControlClient) -> anyhow::Result<()> {
 /// command does not reach it.
 fn start(global: &GlobalArgs, offload: OffloadArgs, file: &Path, log: &Path) -> anyhow::Result<Child> {
     let cannot = || format!("the log {} cannot be made", log.display());
-    DirBuilder::new().recursive(true).mode(0o755).create(&global.run_dir).with_context(cannot)?;
-    let output: File = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(log)
-        .with_context(cannot)?;
+    make_own_folder(&global.run_dir, 0o755).with_context(cannot)?;
+    let output = new_log(log).with_context(cannot)?;
     let mut command = Command::new(env::current_exe().context("this program cannot find itself")?);
     command.arg("up").arg("--foreground").arg("--").arg(fs::canonicalize(file)?);
     command.env_remove("VPN_WAIT").env_remove("VPN_PROFILE");

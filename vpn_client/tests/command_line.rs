@@ -67,3 +67,20 @@ fn wrong_usage_is_2() {
         assert_eq!(run(&folder, arguments).0, Some(2), "{arguments:?}");
     }
 }
+
+#[test]
+fn a_run_folder_of_another_user_is_refused_and_no_link_in_it_followed() {
+    let folder = folder();
+    let run_dir = folder.path().join("run");
+    fs::create_dir(&run_dir).expect("made");
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "precious").expect("written");
+    std::os::unix::fs::symlink(&precious, run_dir.join("vpn0.log")).expect("linked");
+    let (status, said) = run(&folder, &["up", "a.toml"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(fs::read_to_string(&precious).expect("readable"), "precious");
+    if std::os::unix::fs::chown(&run_dir, Some(4711), None).is_ok() {
+        let (status, said) = run(&folder, &["up", "a.toml"]);
+        assert_eq!((status, said.contains("belongs to uid 4711")), (Some(1), true), "{said}");
+    }
+}

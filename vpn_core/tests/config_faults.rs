@@ -9,7 +9,7 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, PublicKey, X25519SecretKey},
     base::{SecretBytes, encode_key},
-    config::{Config, ConfigError, Egress, Lan, Mtu, Role, Routes},
+    config::{Config, ConfigError, ControlConfig, Egress, Lan, Mtu, Role, Routes},
     engine::QueueCount,
     handshake::Protocol,
     wire::hybrid::SuiteSet,
@@ -443,4 +443,19 @@ fn a_wireguard_key_that_cannot_be_a_peers_is_refused() {
 fn an_allowed_ip_that_a_peer_names_twice_is_a_fault() {
     let text = INTERFACE.to_owned() + &peer(2, "\"10.66.0.2/32\", \"10.66.0.2\"", "");
     expect_fault(&text, 8, &["10.66.0.2/32 is given twice"]);
+}
+
+#[test]
+fn the_groups_that_may_ask_are_groups_of_this_system() {
+    let folder = Folder::new();
+    assert_eq!(folder.load(INTERFACE).expect("valid").control, ControlConfig::default());
+    let root = nix::unistd::Group::from_gid(0.into()).expect("asked").expect("every system has it").name;
+    let config = folder.load(&format!("{INTERFACE}[control]\ngroup = \"{root}\"\noperators = \"{root}\"\n"));
+    let ControlConfig { group, operators } = config.expect("valid").control;
+    assert_eq!((group.expect("a group").gid, operators.expect("a group").name), (0, root));
+    for key in ["group", "operators"] {
+        let text = format!("{INTERFACE}[control]\n{key} = \"no-such-group\"\n");
+        expect_fault(&text, 6, &[key, "no-such-group", "make it: "]);
+    }
+    expect_fault(&format!("{INTERFACE}[control]\ngruop = \"x\"\n"), 6, &["unknown key", "group"]);
 }

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixListener, net::UnixStream},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 use vpn_core::control::{
@@ -90,12 +90,72 @@ fn nonsense_and_endless_requests_are_refused_and_the_next_one_is_served() {
 }
 
 #[test]
-fn silent_connections_up_to_the_limit_do_not_keep_others_out() {
+fn silent_connections_do_not_keep_others_out() {
     let folder = tempfile::tempdir().expect("a folder");
     with_node(folder.path(), |client| {
-        let _silent: Vec<_> =
-            (0..15).map(|_| UnixStream::connect(client.path()).expect("connected")).collect();
+        let silent: Vec<_> =
+            (0..100).map(|_| UnixStream::connect(client.path()).expect("connected")).collect();
+        let begin = Instant::now();
         client.status().expect("served");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        let mut last = silent.last().expect("one");
+        last.write_all(b"{\"command\":\"status\"}\n").expect("sent");
+        let mut answer = String::new();
+        BufReader::new(last).read_line(&mut answer).expect("the newest of them are served as well");
+        assert!(answer.starts_with("{\"ok\":true"), "{answer}");
+    });
+}
+
+#[test]
+fn who_does_not_read_the_answer_delays_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    with_node(folder.path(), |client| {
+        let slow: Vec<_> = (0..40)
+            .map(|_| {
+                let mut stream = UnixStream::connect(client.path()).expect("connected");
+                // As many answers as no socket holds. Closed meanwhile, for somebody else's sake.
+                let _ = stream.write_all("{\"command\":\"status\"}\n".repeat(2000).as_bytes());
+                stream
+            })
+            .collect();
+        let begin = Instant::now();
+        client.status().expect("served");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        drop(slow);
+    });
+}
+
+#[test]
+fn a_node_that_ends_or_says_nothing_is_told_apart_from_one_that_is_not_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = socket_path(folder.path(), "vpn0");
+    let client = ControlClient::new(&path);
+    let listener = UnixListener::bind(&path).expect("bound");
+    let silent = client.status_within(Duration::from_millis(100)).expect_err("silent");
+    let own = i32::try_from(std::process::id()).expect("a process id");
+    assert!(matches!(silent, ControlError::Unresponsive { pid: Some(pid), .. } if pid == own), "{silent}");
+    assert!(silent.to_string().contains(&format!("kill -9 {own}")), "{silent}");
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| client.status());
+        drop(listener.accept().expect("the silent one")); // It has given up.
+        drop(listener.accept().expect("connected")); // Closed with the request unread, as the kernel does after a kill.
+        assert!(matches!(asker.join().expect("no panic"), Err(ControlError::Ended(_))));
+    });
+    drop(listener);
+    assert!(matches!(client.status(), Err(ControlError::NotRunning(_))));
+}
+
+#[test]
+fn a_folder_that_others_write_or_a_link_in_it_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let elsewhere = folder.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, folder.path().join("vpn0.lock")).expect("linked");
+        assert!(matches!(ControlServer::bind(folder.path(), "vpn0"), Err(BindError::System { .. })));
+        assert!(!elsewhere.exists(), "a link is not followed");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("allowed");
+        assert!(matches!(ControlServer::bind(folder.path(), "vpn1"), Err(BindError::Folder(_))));
     });
 }
 

@@ -103,11 +103,21 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// The server that the configuration file names, running or not.
+/// The server that the configuration file names, running or not. To those who may not read that file, but perhaps ask for the
+/// status, it is the only one that runs.
 fn running(global: &GlobalArgs) -> anyhow::Result<ControlClient> {
     let file: PathBuf = global.config_or(DEFAULT_CONFIG);
-    let name = Config::interface_name(&file).context("which interface is not known")?;
-    Ok(global.control(name.as_str()))
+    match Config::interface_name(&file) {
+        Ok(name) => Ok(global.control(name.as_str())),
+        Err(error) => {
+            let node = if error.is_not_permitted() {
+                cli::running_node(&global.run_dir, "server").ok()
+            } else {
+                None
+            };
+            node.ok_or(error).context("which interface is not known")
+        }
+    }
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl ExitStatus {
                 return Self::NotConnected;
             }
             let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-            if matches!(cause.downcast_ref(), Some(ControlError::NotPermitted(_)))
+            if matches!(cause.downcast_ref(), Some(ControlError::NotPermitted(_) | ControlError::Denied(_)))
                 || cause.downcast_ref().is_some_and(NodeError::is_not_permitted)
                 || cause.downcast_ref().is_some_and(ConfigError::is_not_permitted)
                 || cause.is::<NotPermitted>()
@@ -133,6 +133,7 @@ mod tests {
         assert_eq!(status(NotConnected("x".into()).into()), ExitStatus::NotConnected);
         assert_eq!(status(ControlError::NotRunning("x".into()).into()), ExitStatus::NotConnected);
         assert_eq!(status(ControlError::NotPermitted("x".into()).into()), ExitStatus::NotPermitted);
+        assert_eq!(status(ControlError::Denied("x".into()).into()), ExitStatus::NotPermitted);
         assert_eq!(status(NotPermitted("x".into()).into()), ExitStatus::NotPermitted);
         let denied = crate::routes::RouteError::NotPermitted { action: "add a route".into() };
         assert_eq!(status(NodeError::from(denied).into()), ExitStatus::NotPermitted);

@@ -5,6 +5,7 @@ mod check;
 mod exit;
 mod keys;
 mod output;
+mod running;
 mod shared;
 mod status;
 
@@ -13,5 +14,6 @@ pub use check::check;
 pub use exit::{ExitStatus, NotConnected, NotPermitted, Usage, run};
 pub use keys::{random_secret, random_wireguard_key};
 pub use output::{OutputError, print};
+pub use running::running_node;
 pub use shared::{SharedCommand, command, parse};
 pub use status::{StatusArgs, show_status};

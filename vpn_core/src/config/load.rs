@@ -3,6 +3,7 @@
 use super::{
     Config, ConfigError, GatewayConfig, InterfaceConfig, InterfaceName, Role,
     across::check_peers,
+    control::{ControlConfig, read_control},
     fault::{Complaint, Fault, Position},
     interface::{DEFAULT_NAME, read_gateway, read_interface},
     key::{is_private, open, unreadable},
@@ -43,11 +44,11 @@ pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, C
         check_reachability(path, parts, role, &mut findings);
     }
     let Findings { faults, warnings, peers } = findings;
-    let (Some(MainParts { interface, gateway, .. }), true) = (parts, faults.is_empty()) else {
+    let (Some(MainParts { interface, gateway, control, .. }), true) = (parts, faults.is_empty()) else {
         return Err(ConfigError::new(faults));
     };
     let peers = peers.into_iter().map(|read| read.peer).collect();
-    Ok(Config { file: path.to_owned(), interface, gateway, peers, warnings })
+    Ok(Config { file: path.to_owned(), interface, gateway, control, peers, warnings })
 }
 
 pub(super) fn interface_name(path: &Path) -> Result<InterfaceName, ConfigError> {
@@ -70,6 +71,7 @@ struct MainParts {
     /// Where the `[interface]` table begins.
     at: Position,
     gateway: Option<GatewayConfig>,
+    control: ControlConfig,
 }
 
 fn read_main_file(path: &Path, role: Role, findings: &mut Findings) -> Option<MainParts> {
@@ -87,9 +89,11 @@ fn read_main_file(path: &Path, role: Role, findings: &mut Findings) -> Option<Ma
         let interface = interface.and_then(|table| read_interface(source, table, role));
         let gateway = top.take_table(source, "gateway", "[gateway]");
         let gateway = gateway.and_then(|table| read_gateway(source, table, role));
+        let control = top.take_table(source, "control", "[control]");
+        let control = control.map(|table| read_control(source, table)).unwrap_or_default();
         let peers = read_peers(source, &mut top);
         top.finish(source);
-        parts = interface.zip(at).map(|(interface, at)| MainParts { interface, at, gateway });
+        parts = interface.zip(at).map(|(interface, at)| MainParts { interface, at, gateway, control });
         peers
     });
     parts

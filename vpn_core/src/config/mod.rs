@@ -6,6 +6,7 @@
 //! returned half valid.
 
 mod across;
+mod control;
 mod edit;
 mod fault;
 mod interface;
@@ -29,6 +30,7 @@ pub use crate::{
     gateway::Egress,
     journal::InterfaceName,
 };
+pub use control::{ControlConfig, ControlGroup};
 pub use edit::{EditError, PeerEdit, add_wireguard_key_file, edit_peer, read_file, replace_file};
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{GatewayConfig, InterfaceConfig, Routes};
@@ -52,6 +54,8 @@ pub struct Config {
     pub interface: InterfaceConfig,
     /// What a server does beyond the tunnel; `None` without a `[gateway]` table.
     pub gateway: Option<GatewayConfig>,
+    /// Who but root may ask the node for something.
+    pub control: ControlConfig,
     /// The other nodes, in the order of files and lines.
     pub peers: Vec<PeerConfig>,
     /// What is valid but will surprise; to be shown to the person who starts the node.

@@ -1,13 +1,23 @@
 //! Layer 7: the control socket, by which `status`, `stop` and `reload` reach a running node.
 //!
 //! One request a line, one answer a line, both JSON: `{"command":"status"}` is answered with
-//! `{"ok":true,"status":{…}}` or `{"ok":false,"error":"…"}`. Who may open the socket (mode 0660) may command the node.
+//! `{"ok":true,"status":{…}}` or `{"ok":false,"error":"…"}`.
+//!
+//! Who may ask for what is decided by the credentials of the caller, which the system attests ([`Access`]): root, and the user
+//! that the node runs as, may everything; the group that the configuration names may ask for the status. That group owns the
+//! socket (mode 0660), so that others do not even reach it.
 
+mod access;
 mod client;
 mod render;
+mod seats;
 mod server;
 mod status;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "SO_PEERGROUPS has no safe wrapper")]
+mod sys;
 
+pub use access::{Access, give_socket};
 pub use client::{ControlClient, ControlError};
 pub use render::{Palette, render};
 #[cfg(target_os = "linux")]
@@ -41,6 +51,9 @@ struct Response {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Refused because of who asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    denied: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
     /// After a reload: what changed or will surprise.

@@ -1,6 +1,11 @@
 //! The node's end of the control socket.
 
-use super::{Request, Response, Status};
+use super::{
+    Access, Request, Response, Status,
+    access::{Caller, give_socket},
+    seats::{Seats, Taken},
+};
+use crate::journal::{FolderError, make_own_folder};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -10,7 +15,7 @@ use std::{
         net::UnixStream as BlockingStream,
     },
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -20,8 +25,6 @@ use tokio::{
 
 /// Most bytes of a request, with its newline; bounds memory per connection.
 const MAX_REQUEST: u64 = 4096;
-/// Most connections served at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 16;
 /// How long a connection may be silent, or slow to take its answer, before it is closed for the next one's sake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,10 @@ pub trait Handler {
     fn stop(&self);
     /// Reads the configuration again. `Ok` carries what is worth telling, `Err` why the old one stays in force.
     fn reload(&self) -> impl Future<Output = Result<Vec<String>, String>>;
+    /// Who but root may ask, as configured now.
+    fn access(&self) -> Access {
+        Access::default()
+    }
 }
 
 /// Why the socket could not be made.
@@ -42,6 +49,20 @@ pub enum BindError {
     /// Another node has it.
     #[error("already running: a node answers at {}; stop it first, or use another interface name", .0.display())]
     AlreadyRunning(PathBuf),
+    /// Others could put something of their own in the socket's place.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The group cannot be given the socket.
+    #[error(
+        "the control socket {} cannot be given to its group: run as root (a service needs CAP_CHOWN), or leave `group` \
+         and `operators` out of [control]", path.display()
+    )]
+    Group {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("the control socket {} cannot be made", path.display())]
     System {
@@ -73,7 +94,7 @@ impl ControlServer {
     pub fn bind(run_folder: &Path, interface: &str) -> Result<Self, BindError> {
         let path = super::socket_path(run_folder, interface);
         let system = |source| BindError::System { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o755).create(run_folder).map_err(system)?;
+        make_own_folder(run_folder, 0o755)?;
         let lock = lock(&path.with_extension("lock"), &path)?;
         if BlockingStream::connect(&path).is_ok() {
             return Err(BindError::AlreadyRunning(path));
@@ -87,13 +108,26 @@ impl ControlServer {
         Ok(Self { listener, path, _lock: lock })
     }
 
-    /// Answers until dropped. A connection's fault ends that connection only.
+    /// Lets the members of the group that `access` names open the socket. What they may ask then is decided for each request.
+    ///
+    /// # Errors
+    /// [`BindError::Group`].
+    pub fn open_to(&self, access: Access) -> Result<(), BindError> {
+        let group = access.socket_group();
+        give_socket(&self.path, group).map_err(|source| BindError::Group { path: self.path.clone(), source })
+    }
+
+    /// Answers until dropped. A connection's fault ends that connection only, and one that says nothing delays no other.
     pub async fn serve(&self, handler: &impl Handler) -> std::convert::Infallible {
+        let seats = Seats::default();
         let mut connections = FuturesUnordered::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                    Ok((stream, _)) => connections.push(converse(stream, handler)),
+                accepted = self.listener.accept() => match accepted.and_then(|(stream, _)| Ok((Caller::of(&stream)?, stream))) {
+                    Ok((caller, stream)) => match seats.take(caller.uid, caller.is_privileged(), Instant::now()) {
+                        Some(seat) => connections.push(attend(stream, caller, seat, handler)),
+                        None => tracing::debug!(uid = caller.uid, "a control connection too many was closed"),
+                    },
                     Err(error) => {
                         // Out of descriptors, most likely: accepting again at once would spin.
                         tracing::warn!(%error, "cannot accept a control connection");
@@ -139,8 +173,9 @@ pub(crate) fn bind_private(path: &Path, mode: u32) -> io::Result<UnixListener> {
 
 fn lock(path: &Path, socket: &Path) -> Result<File, BindError> {
     let system = |source| BindError::System { path: path.to_owned(), source };
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(system)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path).map_err(system)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BindError::AlreadyRunning(socket.to_owned())),
@@ -148,8 +183,26 @@ fn lock(path: &Path, socket: &Path) -> Result<File, BindError> {
     }
 }
 
-/// One connection: request, answer, and so on until it is closed or silent for too long.
-async fn converse(stream: UnixStream, handler: &impl Handler) -> io::Result<()> {
+/// One connection, until it ends or somebody else needs its place.
+async fn attend(
+    stream: UnixStream,
+    caller: Caller,
+    seat: Taken<'_>,
+    handler: &impl Handler,
+) -> io::Result<()> {
+    tokio::select! {
+        outcome = converse(stream, &caller, &seat, handler) => outcome,
+        () = seat.given_away() => Ok(()),
+    }
+}
+
+/// Request, answer, and so on until the connection is closed or silent for too long.
+async fn converse(
+    stream: UnixStream,
+    caller: &Caller,
+    seat: &Taken<'_>,
+    handler: &impl Handler,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -159,10 +212,12 @@ async fn converse(stream: UnixStream, handler: &impl Handler) -> io::Result<()> 
             return Ok(());
         }
         let complete = line.ends_with(b"\n");
+        seat.answers();
         let response =
-            if complete { answer(&line, handler).await } else { refusal("the request is too long") };
+            if complete { answer(&line, caller, handler).await } else { refusal("the request is too long") };
         let mut text = serde_json::to_vec(&response)?;
         text.push(b'\n');
+        seat.waits();
         timeout(PATIENCE, writer.write_all(&text)).await??;
         if !complete {
             return Ok(());
@@ -170,19 +225,25 @@ async fn converse(stream: UnixStream, handler: &impl Handler) -> io::Result<()> 
     }
 }
 
-async fn answer(line: &[u8], handler: &impl Handler) -> Response {
+async fn answer(line: &[u8], caller: &Caller, handler: &impl Handler) -> Response {
     let fine = Response { ok: true, ..Response::default() };
-    match serde_json::from_slice(line) {
-        Ok(Request::Status) => Response { status: Some(handler.status()), ..fine },
-        Ok(Request::Stop) => {
+    let Ok(request) = serde_json::from_slice::<Request>(line) else {
+        return refusal("not a request; there are {\"command\":\"status\"}, \"stop\" and \"reload\"");
+    };
+    if let Err(error) = handler.access().check(caller, request) {
+        tracing::warn!(uid = caller.uid, ?request, "refused: not permitted");
+        return Response { denied: true, ..refusal(error) };
+    }
+    match request {
+        Request::Status => Response { status: Some(handler.status()), ..fine },
+        Request::Stop => {
             handler.stop();
             fine
         }
-        Ok(Request::Reload) => match handler.reload().await {
+        Request::Reload => match handler.reload().await {
             Ok(notes) => Response { notes, ..fine },
             Err(error) => refusal(error),
         },
-        Err(_) => refusal("not a request; there are {\"command\":\"status\"}, \"stop\" and \"reload\""),
     }
 }
 

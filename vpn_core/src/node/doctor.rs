@@ -26,7 +26,10 @@ use crate::{
 };
 use nix::net::if_::if_nametoindex;
 use serde::Serialize;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
+
+/// How long a node may take to answer whether it lives.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a socket's buffer should hold at least, in bytes as the kernel counts them: twice what was asked for.
 const SMALL_BUFFER: usize = 2 << 20;
@@ -131,18 +134,30 @@ fn left_behind(options: &NodeOptions) -> Vec<Finding> {
             return vec![Finding::not_permitted(SUBJECT, error.to_string())];
         }
     };
-    let crashed = interfaces.into_iter().filter(|name| {
-        let node = ControlClient::new(socket_path(&options.run_folder, name.as_str()));
-        matches!(node.status(), Err(ControlError::NotRunning(_)))
-    });
     let locked = locked_down(options).unwrap_or_default();
-    let findings: Vec<Finding> = crashed
-        .map(|name| {
+    let findings: Vec<Finding> = interfaces
+        .into_iter()
+        .filter_map(|name| {
+            let node = ControlClient::new(socket_path(&options.run_folder, name.as_str()));
+            let error = node.status_within(PATIENCE).err()?;
+            match error {
+                // The second while the process that was killed is still being taken apart.
+                ControlError::NotRunning(_) | ControlError::Ended(_) => {}
+                ControlError::Unresponsive { .. } => {
+                    let remedy = "end it, then run `vpn-client cleanup`";
+                    return Some(Finding::warning(SUBJECT, format!("{name} is not known: {error}"), remedy));
+                }
+                ControlError::NotPermitted(_)
+                | ControlError::Denied(_)
+                | ControlError::Refused(_)
+                | ControlError::Answer(_)
+                | ControlError::System { .. } => return None,
+            }
             let device =
                 if if_nametoindex(name.as_str()).is_ok() { ", and its device is still there" } else { "" };
             let switch = if locked.contains(&name) { ", and its kill switch is in force" } else { "" };
             let text = format!("{name} ended without undoing what it had changed{device}{switch}");
-            Finding::warning(SUBJECT, text, "run `vpn-client cleanup`, or start it again")
+            Some(Finding::warning(SUBJECT, text, "run `vpn-client cleanup`, or start it again"))
         })
         .collect();
     if findings.is_empty() { vec![Finding::good(SUBJECT, "nothing")] } else { findings }

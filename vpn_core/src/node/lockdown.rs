@@ -1,8 +1,20 @@
 //! What nodes that crashed, or failed with the kill switch in force, have left behind.
 
-use super::{NodeError, NodeOptions};
-use crate::journal::{Change, InterfaceName, Journal, JournalError};
-use std::{fs, io, path::Path};
+use super::{NodeError, NodeOptions, PREDECESSOR_POLL};
+use crate::{
+    control::{ControlClient, ControlError, socket_path},
+    journal::{Change, InterfaceName, Journal, JournalError},
+};
+use std::{
+    fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a journal that somebody holds is waited for: a process that was killed keeps its locks until the kernel has taken it
+/// apart, and a node that stops holds them until everything is undone.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is to become of a kill switch that is still in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,44 +25,107 @@ pub enum KillSwitchLeft {
     Keep,
 }
 
-/// Undoes what nodes that crashed have left behind, all or that of one interface. Returns the names of the interfaces that
-/// there was something to undo for; nodes that run are left alone.
+/// What was found of nodes that are not ours to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Interfaces of which something was left behind, and is undone.
+    pub undone: Vec<InterfaceName>,
+    /// Interfaces whose node runs. It is left alone.
+    pub running: Vec<InterfaceName>,
+}
+
+/// Undoes what nodes that crashed have left behind, all or that of one interface. A journal that somebody holds is waited for,
+/// unless the node answers: then it runs, and is left alone.
 ///
 /// # Errors
-/// [`NodeError::Journal`], after all others were tried.
+/// [`NodeError::Journal`]; [`NodeError::Held`] where a journal is still held after 15 s. Both after all others were tried.
 pub fn cleanup(
     options: &NodeOptions,
     only: Option<&InterfaceName>,
     kill_switch: KillSwitchLeft,
-) -> Result<Vec<InterfaceName>, NodeError> {
-    let mut cleaned = Vec::new();
+) -> Result<Cleaned, NodeError> {
+    let mut cleaned = Cleaned::default();
     let mut failure = None;
+    let deadline = Instant::now() + CLEANUP_PATIENCE;
     let wanted = |name: &InterfaceName| only.is_none_or(|only| only == name);
     for interface in journalled_interfaces(&options.state_folder)?.into_iter().filter(wanted) {
-        match clean(&options.state_folder, &interface, kill_switch) {
-            Ok(()) => cleaned.push(interface),
-            Err(JournalError::InUse { .. }) => tracing::debug!(%interface, "still running, left alone"),
+        match clean_when_free(options, &interface, kill_switch, deadline) {
+            Ok(Found::Undone) => cleaned.undone.push(interface),
+            Ok(Found::Nothing) => {}
+            Ok(Found::Running) => cleaned.running.push(interface),
             Err(error) => failure = Some(error),
         }
     }
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(cleaned),
+    failure.map_or(Ok(cleaned), Err)
+}
+
+/// What one journal was.
+enum Found {
+    /// Of a node that has ended; undone.
+    Undone,
+    /// Gone before it was opened: its owner has undone everything.
+    Nothing,
+    /// That of a node that runs.
+    Running,
+}
+
+fn clean_when_free(
+    options: &NodeOptions,
+    interface: &InterfaceName,
+    kill_switch: KillSwitchLeft,
+    deadline: Instant,
+) -> Result<Found, NodeError> {
+    let socket = socket_path(&options.run_folder, interface.as_str());
+    let node = ControlClient::new(&socket);
+    loop {
+        match clean(&options.state_folder, interface, kill_switch) {
+            Err(JournalError::InUse { .. }) => {}
+            outcome => return Ok(outcome?),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let silence = match node.status_within(left.max(PREDECESSOR_POLL)) {
+            // Each of these is an answer of somebody who lives.
+            Ok(_)
+            | Err(
+                ControlError::Refused(_)
+                | ControlError::Denied(_)
+                | ControlError::NotPermitted(_)
+                | ControlError::Answer(_),
+            ) => return Ok(Found::Running),
+            Err(
+                error @ (ControlError::NotRunning(_)
+                | ControlError::Ended(_)
+                | ControlError::Unresponsive { .. }
+                | ControlError::System { .. }),
+            ) => error,
+        };
+        if left.is_zero() {
+            return Err(NodeError::Held { interface: interface.clone(), source: silence });
+        }
+        thread::sleep(PREDECESSOR_POLL);
     }
 }
 
-fn clean(folder: &Path, interface: &InterfaceName, kill_switch: KillSwitchLeft) -> Result<(), JournalError> {
-    match kill_switch {
-        KillSwitchLeft::Lift => Journal::open(folder, interface)?.close(),
-        KillSwitchLeft::Keep => {
-            let journal = Journal::open_keeping(folder, interface, Change::is_kill_switch)?;
-            if journal.outstanding().next().is_none() {
-                return journal.close();
-            }
-            journal.abandon();
-            Ok(())
-        }
+fn clean(
+    folder: &Path,
+    interface: &InterfaceName,
+    kill_switch: KillSwitchLeft,
+) -> Result<Found, JournalError> {
+    let keep = match kill_switch {
+        KillSwitchLeft::Lift => |_: &Change| false,
+        KillSwitchLeft::Keep => Change::is_kill_switch,
+    };
+    if !folder.join(format!("{interface}.journal")).exists() {
+        return Ok(Found::Nothing);
     }
+    let journal = Journal::open_keeping(folder, interface, keep)?;
+    let found = if journal.was_there() { Found::Undone } else { Found::Nothing };
+    if journal.outstanding().next().is_none() {
+        journal.close()?;
+    } else {
+        journal.abandon();
+    }
+    Ok(found)
 }
 
 /// Undoes everything that is in a running node's journal.

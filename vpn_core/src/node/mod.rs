@@ -24,7 +24,7 @@ pub use doctor::{Finding, Verdict, examine};
 
 use crate::{
     config::{Config, ConfigError, Role},
-    control::{BindError, ControlServer},
+    control::{BindError, ControlError, ControlServer},
     dns::DnsError,
     engine::OffloadSet,
     gateway::GatewayError,
@@ -42,7 +42,7 @@ use std::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use lockdown::{KillSwitchLeft, cleanup, locked_down};
+pub use lockdown::{Cleaned, KillSwitchLeft, cleanup, locked_down};
 
 /// Folder of the journals.
 pub const STATE_FOLDER: &str = if cfg!(target_os = "macos") { "/var/db/vpn" } else { "/var/lib/vpn" };
@@ -77,6 +77,16 @@ pub enum NodeError {
     /// The journal cannot be had, or something could not be undone.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Somebody holds what an interface's node has changed, and neither runs as it should nor ends.
+    #[error(
+        "a process holds the journal of {interface} and does not end, so what it has changed was not undone: {source}"
+    )]
+    Held {
+        /// The tunnel interface.
+        interface: InterfaceName,
+        /// How its node answered.
+        source: ControlError,
+    },
     /// There is no TUN device.
     #[error(transparent)]
     Tun(#[from] TunError),
@@ -137,6 +147,7 @@ impl NodeError {
             Self::LockedDown { source, .. } => source.is_not_permitted(),
             Self::Control(_)
             | Self::Journal(_)
+            | Self::Held { .. }
             | Self::Tun(_)
             | Self::Udp(_)
             | Self::Gateway(_)
@@ -156,6 +167,7 @@ impl NodeError {
             Self::Udp(error) => matches!(error, UdpError::AddressInUse { .. }),
             Self::LockedDown { source, .. } => source.is_in_use(),
             Self::Config(_)
+            | Self::Held { .. }
             | Self::Routes(_)
             | Self::Gateway(_)
             | Self::KillSwitch(_)
@@ -200,6 +212,7 @@ pub fn run(
         }
         let name = config.interface.name.clone();
         let control = once_free(|| ControlServer::bind(&options.run_folder, name.as_str())).await?;
+        control.open_to(running::access(&config))?;
         let (node, mut notices) = Running::start(config, role, options, load).await?;
         notify(&[sd_notify::NotifyState::Ready]);
         let outcome = node.serve(&control, &mut signals, &mut notices).await;

@@ -3,9 +3,9 @@
 use super::{
     names::Captured,
     peers::Addresses,
-    running::{Running, admitted, allowed_ips, endpoint_names, known_endpoints},
+    running::{Running, access, admitted, allowed_ips, endpoint_names, known_endpoints},
 };
-use crate::{asymmetric::X25519SecretKey, base::SecretBytes, config::Config};
+use crate::{asymmetric::X25519SecretKey, base::SecretBytes, config::Config, control::give_socket};
 
 impl Running<'_> {
     /// Applies the file, all of it or nothing. Gives what there is to say about it.
@@ -32,12 +32,25 @@ impl Running<'_> {
             self.route();
             return Err(error.to_string());
         }
+        notes.extend(self.open_socket_to(&fresh));
         let before = self.config.replace(fresh);
         self.take_first_wireguard_key(&before);
         self.update_inner_networks();
         self.apply_peers();
         notes.push(format!("{new} peers, before {old}"));
         Ok(notes)
+    }
+
+    /// Gives the control socket to the group of the new configuration, where that is another; says so, or that it failed.
+    fn open_socket_to(&self, fresh: &Config) -> Option<String> {
+        let (old, new) = (access(&self.config.borrow()).socket_group(), access(fresh).socket_group());
+        if old == new {
+            return None;
+        }
+        Some(match give_socket(&self.socket, new) {
+            Ok(()) => "the control socket has another group".to_owned(),
+            Err(error) => format!("the control socket keeps its group until a restart: {error}"),
+        })
     }
 
     /// Gives the device the WireGuard key of the configuration where `old` had none. No session can be lost by that.

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     asymmetric::X25519SecretKey,
     base::{PeerId, SecretBytes, since_unix_epoch},
-    config::{Config, ConfigError, PeerConfig, Role},
-    control::{ControlServer, Handler, Status},
+    config::{Config, ConfigError, ControlGroup, PeerConfig, Role},
+    control::{Access, ControlServer, Handler, Status, socket_path},
     device::{Device, DeviceSettings, Forwarding},
     engine::{Engine, Notice, NoticeSink, Queue},
     handshake::{PeerKey, hybrid::LocalNode},
@@ -30,6 +30,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -58,6 +59,8 @@ pub(super) struct Running<'a> {
     pub(super) network: NetworkState,
     pub(super) mtu: InterfaceMtu,
     stop: Notify,
+    /// The control socket.
+    pub(super) socket: PathBuf,
     /// Guards against two reloads whose parts mix.
     reloading: Cell<bool>,
 }
@@ -102,6 +105,7 @@ impl<'a> Running<'a> {
         let network = NetworkState::new(system.path_finder());
         let policy = mtu::policy(interface.mtu, role, &interface.addresses);
         let running = Self {
+            socket: socket_path(&options.run_folder, config.interface.name.as_str()),
             network,
             role,
             load,
@@ -382,6 +386,16 @@ impl Handler for Running<'_> {
         self.reloading.set(false);
         outcome
     }
+
+    fn access(&self) -> Access {
+        access(&self.config.borrow())
+    }
+}
+
+/// Who but root may ask the node for something.
+pub(super) fn access(config: &Config) -> Access {
+    let number = |group: &Option<ControlGroup>| group.as_ref().map(|group| group.gid);
+    Access { group: number(&config.control.group), operators: number(&config.control.operators) }
 }
 
 fn start_engine(
