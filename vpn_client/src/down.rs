@@ -46,10 +46,12 @@ fn undo_remains(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Result<(
     let Cleaned { undone, running } =
         node::cleanup(&global.node_options(), only.as_ref(), KillSwitchLeft::Lift)?;
     let mut said = "not running".to_owned();
-    undone.iter().for_each(|name| said = format!("{said}; undone what was left of {name}"));
-    running
-        .iter()
-        .for_each(|name| said = format!("{said}; {name} is in use by a node that runs, left alone"));
+    for name in &undone {
+        said = format!("{said}; undone what was left of {name}");
+    }
+    for name in &running {
+        said = format!("{said}; {name} is in use by a node that runs, left alone");
+    }
     if undone.is_empty() && running.is_empty() {
         said.push_str("; nothing to do");
     }

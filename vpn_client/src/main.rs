@@ -105,8 +105,10 @@ fn status(global: &GlobalArgs, args: StatusArgs) -> anyhow::Result<()> {
 
 fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {
     let Cleaned { undone, running } = node::cleanup(&global.node_options(), None, KillSwitchLeft::Lift)?;
-    let mut text: String = undone.iter().map(|name| format!("{name}: undone\n")).collect();
-    text.extend(running.iter().map(|name| format!("{name}: in use by a node that runs, left alone\n")));
+    let mut text = undone.iter().fold(String::new(), |text, name| text + name.as_str() + ": undone\n");
+    for name in &running {
+        text = text + name.as_str() + ": in use by a node that runs, left alone\n";
+    }
     if text.is_empty() {
         text.push_str("nothing was left behind\n");
     }

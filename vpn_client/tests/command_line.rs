@@ -69,6 +69,30 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn root_takes_a_users_own_file_only_from_that_user_by_sudo() {
+    let folder = folder();
+    let file = folder.path().join("a.toml");
+    if std::os::unix::fs::chown(&file, Some(4711), None).is_err() {
+        return; // Only root gives files away.
+    }
+    let check = |caller: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vpn-client"));
+        command.arg("check").arg(&file).env_remove("SUDO_UID");
+        if !caller.is_empty() {
+            command.env("SUDO_UID", caller);
+        }
+        let Output { status, stdout, .. } = command.output().expect("the program starts");
+        (status.code(), String::from_utf8(stdout).expect("text"))
+    };
+    assert_eq!(check("4711").0, Some(0));
+    for caller in ["", "4712", "x"] {
+        let (status, said) = check(caller);
+        assert_eq!(status, Some(1), "{caller}: {said}");
+        assert!(said.contains("belongs to uid 4711") && said.contains("chown root"), "{said}");
+    }
+}
+
+#[test]
 fn a_run_folder_of_another_user_is_refused_and_no_link_in_it_followed() {
     let folder = folder();
     let run_dir = folder.path().join("run");

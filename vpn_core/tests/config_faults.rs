@@ -459,3 +459,33 @@ fn the_groups_that_may_ask_are_groups_of_this_system() {
     }
     expect_fault(&format!("{INTERFACE}[control]\ngruop = \"x\"\n"), 6, &["unknown key", "group"]);
 }
+
+#[test]
+fn what_others_can_write_is_refused_wherever_it_is() {
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("allowed");
+    };
+    let text = format!("{INTERFACE}{}", peer(2, "\"10.66.0.2/32\"", "preshared_key_file = \"keys/p2.psk\""));
+    for (name, bad, good) in [
+        ("server.toml", 0o602, 0o600),
+        ("peers.d/bob.toml", 0o666, 0o600),
+        ("peers.d", 0o777, 0o700),
+        ("keys", 0o757, 0o755),
+        (".", 0o777, 0o700),
+    ] {
+        let folder = Folder::new();
+        fs::create_dir(folder.path("keys")).expect("a folder");
+        folder.write("keys/p2.psk", &encode_key(&[7; 32]), 0o600);
+        folder.write("peers.d/bob.toml", &peer(3, "\"10.66.0.3/32\"", ""), 0o600);
+        folder.load(&text).expect("valid");
+        mode(&folder.path(name), bad);
+        let error = folder.load_as(Role::Server).expect_err(name);
+        let [fault] = error.faults() else { panic!("one fault: {error}") };
+        assert!(fault.message.contains("can be written by others"), "{error}");
+        assert!(fault.remedy.contains("chmod go-w"), "{error}");
+        // Commands that stop and undo need no more than the name.
+        assert!(Config::interface_name(&folder.path("server.toml")).is_ok(), "{name}");
+        mode(&folder.path(name), good);
+        folder.load_as(Role::Server).expect("valid again");
+    }
+}

@@ -4,11 +4,15 @@ use crate::{address::first_host, client::key_file_text};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 use vpn_core::{
     asymmetric::Identity,
+    base::{SecretBytes, decode_key},
     cli,
-    config::{EndpointName, NewFiles, PEERS_FOLDER, ServerFile, WIREGUARD_KEY_FILE},
+    config::{EndpointName, NewFileError, NewFiles, PEERS_FOLDER, ServerFile, WIREGUARD_KEY_FILE, read_file},
 };
 
 /// What to start with.
@@ -40,14 +44,16 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<()> {
     let mut files = NewFiles::new();
     files.folder(&args.dir)?;
     files.folder(&args.dir.join(PEERS_FOLDER))?;
-    let key = cli::random_secret();
-    files.write(&args.dir.join("identity.key"), &key_file_text(&key))?;
-    files.write(&args.dir.join(WIREGUARD_KEY_FILE), &key_file_text(&cli::random_wireguard_key()))?;
-    let server = ServerFile { addresses: &addresses, endpoint: args.endpoint.as_ref() };
     let config = args.dir.join("server.toml");
+    // Without a configuration they are of an `init` that was interrupted, or of somebody who brought them along.
+    let may_be_there = !config.exists();
+    let identity = write_key(&mut files, &args.dir.join("identity.key"), cli::random_secret(), may_be_there)?;
+    let wireguard_key = args.dir.join(WIREGUARD_KEY_FILE);
+    write_key(&mut files, &wireguard_key, cli::random_wireguard_key(), may_be_there)?;
+    let server = ServerFile { addresses: &addresses, endpoint: args.endpoint.as_ref() };
     files.write(&config, &server.text())?;
     files.keep();
-    let public = Identity::from_seed(&key).public_key();
+    let public = Identity::from_seed(&identity).public_key();
     let mut report = format!("{} is ready; this server's public key is {public}\n", config.display());
     if args.endpoint.is_none() {
         report += "next: write the server's `endpoint` into it, then run `vpn-server client add NAME`\n";
@@ -56,4 +62,24 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<()> {
     }
     cli::print(report)?;
     Ok(())
+}
+
+/// Writes a key, or takes the one that is there where it `may_be_there`.
+fn write_key(
+    files: &mut NewFiles,
+    path: &Path,
+    key: SecretBytes<32>,
+    may_be_there: bool,
+) -> anyhow::Result<SecretBytes<32>> {
+    match files.write(path, &key_file_text(&key)) {
+        Ok(()) => Ok(key),
+        Err(NewFileError::Exists(_)) if may_be_there => {
+            let text = read_file(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let mut bytes = decode_key(&text)
+                .with_context(|| format!("{} exists already and is no key; move it away", path.display()))?;
+            let _ = writeln!(io::stderr(), "{} is there already, and is used", path.display());
+            Ok(SecretBytes::take(&mut bytes))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

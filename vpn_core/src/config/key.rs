@@ -3,6 +3,7 @@
 use super::{
     fault::Complaint,
     table::{Source, Table, Value},
+    trust,
 };
 use crate::base::{SecretBytes, decode_key, decode_text};
 use std::{
@@ -42,7 +43,9 @@ pub(super) fn take_secret<'t>(
         }
         (None, Some(value)) => {
             let path = source.string(&value).map(|path| source.resolve(path)).ok_or(())?;
-            let key = source.accept(&value.span, read_key_file(&path)).ok_or(())?;
+            let elsewhere = path.parent() != source.file.parent(); // else it was looked at
+            let trusted = if elsewhere { trust::check_folder_of(&path) } else { Ok(()) };
+            let key = source.accept(&value.span, trusted.and_then(|()| read_key_file(&path))).ok_or(())?;
             Ok(Some(Secret { key, file: Some(path), span: value.span }))
         }
         (Some(inline), Some(file)) => {
@@ -107,6 +110,7 @@ fn read_key_file(path: &Path) -> Result<SecretBytes<32>, Complaint> {
             format!("run: chmod 600 {shown}"),
         ));
     }
+    trust::check_file(path, &metadata)?;
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize));
     file.take(MAX_KEY_FILE).read_to_end(&mut text).map_err(|error| unreadable(path, &error))?;
     let remedy = "save it as UTF-8 text with the 44 characters of the key and nothing else";

@@ -7,8 +7,10 @@ use super::{
     fault::{Complaint, Fault, Position},
     interface::{DEFAULT_NAME, read_gateway, read_interface},
     key::{is_private, open, unreadable},
+    leftovers::warn_of_leftovers,
     peer::{ReadPeer, read_peer},
     table::{Source, Table},
+    trust,
 };
 use crate::base::decode_text;
 use std::{
@@ -30,20 +32,24 @@ struct Findings {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
     peers: Vec<ReadPeer>,
+    /// Whether files that others can write are read as well: only for what they cannot do harm with.
+    trusting: bool,
 }
 
 pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, ConfigError> {
     let mut findings = Findings::default();
+    check_folders(path, &mut findings);
     let parts = read_main_file(path, role, &mut findings);
     for file in peer_files(path, &mut findings) {
         read_peer_file(&file, &mut findings);
     }
-    let Findings { faults, warnings, peers } = &mut findings;
+    let Findings { faults, warnings, peers, .. } = &mut findings;
     check_peers(parts.as_ref().map(|parts| &parts.interface), peers, now, faults, warnings);
     if let Some(parts) = parts.as_ref().filter(|_| findings.faults.is_empty()) {
         check_reachability(path, parts, role, &mut findings);
     }
-    let Findings { faults, warnings, peers } = findings;
+    warn_of_leftovers(path, &findings.peers, &mut findings.warnings);
+    let Findings { faults, warnings, peers, .. } = findings;
     let (Some(MainParts { interface, gateway, control, .. }), true) = (parts, faults.is_empty()) else {
         return Err(ConfigError::new(faults));
     };
@@ -52,7 +58,7 @@ pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, C
 }
 
 pub(super) fn interface_name(path: &Path) -> Result<InterfaceName, ConfigError> {
-    let mut findings = Findings::default();
+    let mut findings = Findings { trusting: true, ..Findings::default() };
     let mut name = None;
     with_document(path, &mut findings, |source, mut top| {
         let table = top.take_table(source, "interface", "[interface]");
@@ -118,7 +124,7 @@ fn with_document(
     findings: &mut Findings,
     read: impl for<'t> FnOnce(&mut Source<'t>, Table<'t>) -> Vec<ReadPeer>,
 ) {
-    let (text, private) = match read_text(path) {
+    let (text, private) = match read_text(path, findings.trusting) {
         Ok(text) => text,
         Err(complaint) => return findings.faults.push(complaint.at(path, None)),
     };
@@ -133,10 +139,13 @@ fn with_document(
     findings.faults.append(&mut source.faults);
 }
 
-fn read_text(path: &Path) -> Result<(Zeroizing<String>, bool), Complaint> {
+fn read_text(path: &Path, trusting: bool) -> Result<(Zeroizing<String>, bool), Complaint> {
     let (file, metadata) = open(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_file() {
         return Err(Complaint::new("this is not a regular file", "name a configuration file"));
+    }
+    if !trusting {
+        trust::check_file(path, &metadata)?;
     }
     if metadata.len() > MAX_FILE {
         return Err(Complaint::new("this is too large for a configuration", "name a configuration file"));
@@ -147,6 +156,13 @@ fn read_text(path: &Path) -> Result<(Zeroizing<String>, bool), Complaint> {
         Complaint::new(error.to_string(), "save the file as UTF-8 text, in an editor or with `iconv`")
     })?;
     Ok((Zeroizing::new(text.to_owned()), is_private(&metadata)))
+}
+
+/// Refuses folders in which others can exchange the files.
+fn check_folders(main: &Path, findings: &mut Findings) {
+    let peers = main.parent().unwrap_or(Path::new("")).join(PEERS_FOLDER);
+    let checked = [(trust::check_folder_of(main), main), (trust::check_folder(&peers), &peers)];
+    findings.faults.extend(checked.into_iter().filter_map(|(checked, at)| Some(checked.err()?.at(at, None))));
 }
 
 /// The files of the peers folder in the order of their names; hidden ones are left out.

@@ -12,6 +12,7 @@ mod fault;
 mod interface;
 mod key;
 mod leaks;
+mod leftovers;
 mod load;
 mod mtu;
 mod names;
@@ -22,6 +23,7 @@ mod peer;
 mod queues;
 mod suite;
 mod table;
+mod trust;
 mod wireguard_file;
 mod write;
 
@@ -35,6 +37,7 @@ pub use edit::{EditError, PeerEdit, add_wireguard_key_file, edit_peer, read_file
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{GatewayConfig, InterfaceConfig, Routes};
 pub use leaks::Lan;
+pub use leftovers::remove_leftovers;
 pub use load::PEERS_FOLDER;
 pub use mtu::Mtu;
 pub use names::{EndpointName, NameError, PeerName};

@@ -98,6 +98,7 @@ wireguard_key_file = \"{WIREGUARD_KEY_FILE}\"
 listen = \"[::]:51820\"
 # This server's addresses; clients get theirs from the same networks.
 addresses = {addresses}
+# network_key_file = \"network.key\"    # a secret of all nodes, from `genpsk`: nobody without it gets an answer
 # mtu = 1420                          # stated here: also written into the clients' files
 # dns = [\"192.0.2.53\"]                # handed to new clients
 
@@ -107,6 +108,10 @@ egress = \"auto\"                      # or the name of an interface
 client_to_client = true
 # Where clients reach this server; `client add` writes it into their files.
 {endpoint}
+
+# Without this table nobody but root may ask this server for anything.
+# [control]
+# group = \"vpn\"                       # its members see the status
 ",
             addresses = list(self.addresses),
         )

@@ -124,10 +124,13 @@ impl ControlServer {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted.and_then(|(stream, _)| Ok((Caller::of(&stream)?, stream))) {
-                    Ok((caller, stream)) => match seats.take(caller.uid, caller.is_privileged(), Instant::now()) {
-                        Some(seat) => connections.push(attend(stream, caller, seat, handler)),
-                        None => tracing::debug!(uid = caller.uid, "a control connection too many was closed"),
-                    },
+                    Ok((caller, stream)) => {
+                        if let Some(seat) = seats.take(caller.uid, caller.is_privileged(), Instant::now()) {
+                            connections.push(attend(stream, caller, seat, handler));
+                        } else {
+                            tracing::debug!(uid = caller.uid, "a control connection too many was closed");
+                        }
+                    }
                     Err(error) => {
                         // Out of descriptors, most likely: accepting again at once would spin.
                         tracing::warn!(%error, "cannot accept a control connection");

@@ -98,18 +98,15 @@ pub(super) fn parse(bytes: &[u8]) -> Contents {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
     let mut at = 0;
     while let Some(raw) = lines.get(at) {
-        match read_line(raw) {
-            Ok((line, checked)) => {
-                contents.is_stale |= !checked;
-                contents.take(line, at + 1, raw);
-                at += 1;
-            }
-            Err(_) => {
-                // Of two lines that became one, or one that became two, the neighbours are unreadable as well.
-                let unreadable = lines[at..].iter().take_while(|raw| read_line(raw).is_err()).count();
-                contents.take_unreadable(&lines[at..at + unreadable], at + 1);
-                at += unreadable;
-            }
+        if let Ok((line, checked)) = read_line(raw) {
+            contents.is_stale |= !checked;
+            contents.take(line, at + 1, raw);
+            at += 1;
+        } else {
+            // Of two lines that became one, or one that became two, the neighbours are unreadable as well.
+            let unreadable = lines[at..].iter().take_while(|raw| read_line(raw).is_err()).count();
+            contents.take_unreadable(&lines[at..at + unreadable], at + 1);
+            at += unreadable;
         }
     }
     let torn = bytes.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len);
@@ -339,7 +336,10 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let contents = parse(&bytes);
-            assert!(contents.outstanding.len() >= 1, "bit {bit}: one line, or two that became one, are lost");
+            assert!(
+                !contents.outstanding.is_empty(),
+                "bit {bit}: one line, or two that became one, are lost"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }

@@ -1,10 +1,10 @@
 //! `client add`.
 
 use super::{
-    apply,
-    files::key_file_text,
+    apply, begin,
+    files::{free_name, key_file_text},
     handover::{ClientKey, Handover, OutputArgs, parse_key, server_endpoint},
-    load, lock_peers, peers_folder,
+    peers_folder,
     wireguard_key::ensure_wireguard_key,
 };
 use crate::address::next_free;
@@ -18,7 +18,6 @@ use std::{
     str::FromStr,
 };
 use vpn_core::{
-    base::SecretBytes,
     cli::{self, GlobalArgs},
     config::{Config, NewFiles, PeerFile, PeerName},
     handshake::Protocol,
@@ -53,8 +52,7 @@ enum Expiry {
 pub(super) fn add(global: &GlobalArgs, file: &Path, args: &AddArgs) -> anyhow::Result<()> {
     let AddArgs { name, .. } = args;
     let protocol = if args.wireguard { Protocol::Wireguard } else { Protocol::Hybrid };
-    let lock = lock_peers(file)?;
-    let mut config = load(file)?;
+    let (lock, mut config) = begin(file)?;
     if let Some(peer) = config.peer(name.as_str()) {
         bail!("there is a peer {name} already, at {}:{}", peer.file.display(), peer.at.line);
     }
@@ -73,18 +71,22 @@ pub(super) fn add(global: &GlobalArgs, file: &Path, args: &AddArgs) -> anyhow::R
     let text =
         Handover { config: &config, name, key: &key, preshared_key: &preshared_key, addresses: &addresses }
             .text()?;
-    let mut files = NewFiles::new();
+    let folder = peers_folder(file);
+    let mut files = NewFiles::recorded_in(&folder);
     destination.write(&mut files, &text)?;
+    let key_file = free_name(&folder, name, "psk");
+    files.write(&folder.join(&key_file), &key_file_text(&preshared_key))?;
+    // If nobody took it, there is no client.
+    destination.print(global, &text)?;
     let peer = PeerFile {
         name,
         public_key: key.public,
-        preshared_key_file: &format!("{name}.psk"),
+        preshared_key_file: &key_file,
         allowed_ips: &addresses,
         expires,
     };
-    write_peer(&mut files, &peers_folder(file), &peer, &preshared_key)?;
-    // If nobody took it, there is no client.
-    destination.print(global, &text)?;
+    // Last: with this file the client exists.
+    files.write(&folder.join(free_name(&folder, name, "toml")), &peer.text())?;
     files.keep();
     drop(lock);
     let shown: Vec<String> = addresses.iter().map(|address| address.addr().to_string()).collect();
@@ -116,18 +118,6 @@ fn allocate(config: &Config) -> anyhow::Result<Vec<IpNet>> {
         "{file}: `addresses` has no network with room for clients; add one, as in \"10.66.0.1/16\""
     );
     Ok(addresses)
-}
-
-fn write_peer(
-    files: &mut NewFiles,
-    folder: &Path,
-    peer: &PeerFile<'_>,
-    preshared_key: &SecretBytes<32>,
-) -> anyhow::Result<()> {
-    files.write(&folder.join(peer.preshared_key_file), &key_file_text(preshared_key))?;
-    // Last: with this file the client exists.
-    files.write(&folder.join(format!("{}.toml", peer.name)), &peer.text())?;
-    Ok(())
 }
 
 fn today() -> Date {

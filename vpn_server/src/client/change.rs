@@ -1,9 +1,9 @@
 //! `client enable`, `disable` and `rename`.
 
 use super::{
-    apply,
-    files::{change_file, has_own_file, own_key_file},
-    find, load, lock_peers, peers_folder,
+    apply, begin,
+    files::{change_file, free_name, has_own_file, own_key_file},
+    find, peers_folder,
 };
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -34,8 +34,7 @@ pub(super) fn set_enabled(
     name: &PeerName,
     enabled: bool,
 ) -> anyhow::Result<()> {
-    let lock = lock_peers(file)?;
-    let mut config = load(file)?;
+    let (lock, mut config) = begin(file)?;
     let path = find(&config, name)?.file.clone();
     if find(&config, name)?.enabled != enabled {
         let edit = PeerEdit { enabled: Some(enabled), ..PeerEdit::default() };
@@ -57,8 +56,7 @@ pub(super) fn set_enabled(
 /// the key exists twice, then the peer changes at once, then the old names go.
 pub(super) fn rename(global: &GlobalArgs, file: &Path, args: &RenameArgs) -> anyhow::Result<()> {
     let RenameArgs { name, new } = args;
-    let lock = lock_peers(file)?;
-    let config = load(file)?;
+    let (lock, config) = begin(file)?;
     let peer = find(&config, name)?;
     if let Some(other) = config.peer(new.as_str()) {
         anyhow::bail!("there is a peer {new} already, at {}:{}", other.file.display(), other.at.line);
@@ -69,8 +67,8 @@ pub(super) fn rename(global: &GlobalArgs, file: &Path, args: &RenameArgs) -> any
     ensure!(!own || !new_file.exists(), "{} exists already; nothing was changed", new_file.display());
     let old_key = folder.join(format!("{name}.psk"));
     let key = own_key_file(&config, peer, &folder).filter(|key| own && *key == old_key);
-    let new_key = key.map(|_| format!("{new}.psk"));
-    let mut files = NewFiles::new();
+    let new_key = key.map(|_| free_name(&folder, new, "psk"));
+    let mut files = NewFiles::recorded_in(&folder);
     if let (Some(key), Some(new_key)) = (key, &new_key) {
         let text = read_file(key).with_context(|| format!("{} cannot be read", key.display()))?;
         files.write(&folder.join(new_key), &text)?;

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use std::path::Path;
 use vpn_core::{
     base::{SecretBytes, encode_key},
-    config::{Config, EditError, PeerConfig, read_file, replace_file},
+    config::{Config, EditError, PeerConfig, PeerName, read_file, replace_file},
 };
 use zeroize::Zeroizing;
 
@@ -44,4 +44,12 @@ pub(super) fn own_key_file<'a>(config: &Config, peer: &'a PeerConfig, folder: &P
     let key = peer.preshared_key_file.as_deref()?;
     let users = config.peers.iter().filter(|other| other.preshared_key_file.as_deref() == Some(key)).count();
     (key.parent() == Some(folder) && users == 1).then_some(key)
+}
+
+/// A name in `folder` that no file has: the usual one, or with a number. What an interrupted command or an editor has left
+/// under the usual one stays and is in nobody's way.
+pub(super) fn free_name(folder: &Path, name: &PeerName, extension: &str) -> String {
+    let numbered = (2_u32..).map(|number| format!("{name}.{number}.{extension}"));
+    let mut names = std::iter::once(format!("{name}.{extension}")).chain(numbered);
+    names.find(|name| !folder.join(name).exists()).expect("a folder cannot hold this many files")
 }

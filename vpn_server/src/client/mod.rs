@@ -21,7 +21,7 @@ use std::{
 };
 use vpn_core::{
     cli::GlobalArgs,
-    config::{Config, PEERS_FOLDER, PeerConfig, PeerName, Role},
+    config::{Config, PEERS_FOLDER, PeerConfig, PeerName, Role, remove_leftovers},
     control::ControlError,
 };
 
@@ -102,6 +102,17 @@ fn lock_peers(file: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("{} cannot be opened; `vpn-server init` makes it", folder.display()))?;
     opened.lock().with_context(|| format!("{} cannot be locked", folder.display()))?;
     Ok(opened)
+}
+
+/// Begins a change: takes the lock, reads the configuration, and tidies up behind commands that were killed.
+fn begin(file: &Path) -> anyhow::Result<(File, Config)> {
+    let lock = lock_peers(file)?;
+    let config = load(file)?;
+    let removed = remove_leftovers(&config).context("what an interrupted command left cannot be removed")?;
+    for path in removed {
+        let _ = writeln!(io::stderr(), "removed {}, which an interrupted command left", path.display());
+    }
+    Ok((lock, config))
 }
 
 /// Tells a running server about the change, and the user what it said.

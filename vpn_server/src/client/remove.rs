@@ -1,9 +1,9 @@
 //! `client remove`.
 
 use super::{
-    apply,
+    apply, begin,
     files::{has_own_file, own_key_file},
-    find, load, lock_peers, peers_folder,
+    find, peers_folder,
 };
 use anyhow::{Context as _, bail};
 use std::{
@@ -15,8 +15,7 @@ use vpn_core::{cli::GlobalArgs, config::PeerName};
 
 /// Removes a client that has a file of its own in peers.d; anything else is for an editor.
 pub(super) fn remove(global: &GlobalArgs, file: &Path, name: &PeerName) -> anyhow::Result<()> {
-    let lock = lock_peers(file)?;
-    let config = load(file)?;
+    let (lock, config) = begin(file)?;
     let peer = find(&config, name)?;
     let folder = peers_folder(file);
     if !has_own_file(&config, peer, &folder) {

@@ -1,11 +1,11 @@
 //! `client rotate`.
 
 use super::{
-    apply,
-    files::{change_file, key_file_text, own_key_file},
+    apply, begin,
+    files::{change_file, free_name, key_file_text, own_key_file},
     find,
     handover::{ClientKey, Handover, OutputArgs, parse_key, server_endpoint},
-    load, lock_peers,
+    peers_folder,
 };
 use anyhow::{Context as _, ensure};
 use clap::{Args, builder::BoolishValueParser};
@@ -38,8 +38,7 @@ pub(crate) struct RotateArgs {
 /// Makes new keys. The new preshared key gets a file of its own, so that one change of one file swaps everything.
 pub(super) fn rotate(global: &GlobalArgs, file: &Path, args: &RotateArgs) -> anyhow::Result<()> {
     let name = &args.name;
-    let lock = lock_peers(file)?;
-    let config = load(file)?;
+    let (lock, config) = begin(file)?;
     let peer = find(&config, name)?;
     server_endpoint(&config)?;
     let protocol = peer.public_key.protocol();
@@ -60,8 +59,8 @@ pub(super) fn rotate(global: &GlobalArgs, file: &Path, args: &RotateArgs) -> any
         Handover { config: &config, name, key: &key, preshared_key: &preshared_key, addresses: &addresses }
             .text()?;
     let folder = peer.file.parent().context("the peer's file is in no folder")?;
-    let key_file = free_key_file(folder, name);
-    let mut files = NewFiles::new();
+    let key_file = free_name(folder, name, "psk");
+    let mut files = NewFiles::recorded_in(&peers_folder(file));
     destination.write(&mut files, &text)?;
     files.write(&folder.join(&key_file), &key_file_text(&preshared_key))?;
     destination.print(global, &text)?;
@@ -75,11 +74,4 @@ pub(super) fn rotate(global: &GlobalArgs, file: &Path, args: &RotateArgs) -> any
     drop(lock);
     let _ = writeln!(io::stderr(), "{name} has new keys{}", destination.note());
     apply(global, &changed)
-}
-
-/// A name that no file has: the usual one, or with a number.
-fn free_key_file(folder: &Path, name: &PeerName) -> String {
-    let numbered = (2_u32..).map(|number| format!("{name}.{number}.psk"));
-    let mut names = std::iter::once(format!("{name}.psk")).chain(numbered);
-    names.find(|name| !folder.join(name).exists()).expect("a folder cannot hold this many files")
 }

@@ -46,8 +46,13 @@ fn a_renamed_client_keeps_its_keys_and_takes_its_files_along() {
     );
     assert!(server.fail(&["client", "rename", "carol", "bob"], 1).contains("a peer bob already"));
     fs::write(server.path("etc/peers.d/dave.psk"), "precious").expect("written");
-    assert!(server.fail(&["client", "rename", "carol", "dave"], 1).contains("dave.psk exists already"));
-    assert_eq!(server.names("etc/peers.d"), ["bob.psk", "bob.toml", "carol.psk", "carol.toml", "dave.psk"]);
+    server.succeed(&["client", "rename", "carol", "dave"]);
+    assert_eq!(
+        server.names("etc/peers.d"),
+        ["bob.psk", "bob.toml", "dave.2.psk", "dave.psk", "dave.toml"],
+        "a file of that name is neither overwritten nor in the way"
+    );
+    assert_eq!(fs::read_to_string(server.path("etc/peers.d/dave.psk")).expect("readable"), "precious");
 }
 
 #[test]
