@@ -277,5 +277,5 @@ kernel_state() {
   in_ns "$1" ip -oneline link show | tr -d "\134"
   in_ns "$1" nft --stateless list ruleset
   # grep fails on entries that cannot be read (stable_secret), not on what matters here.
-  { in_ns "$1" grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf || true; } | sort
+  { in_ns "$1" grep -rs . /proc/sys/net/ipv4/{ip_forward,conf,tcp_fwmark_accept} /proc/sys/net/ipv6/conf || true; } | sort
 }

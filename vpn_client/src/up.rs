@@ -15,7 +15,7 @@ use std::{
 use vpn_core::{
     cli::{ExitStatus, GlobalArgs, NotConnected, NotPermitted, OffloadArgs},
     config::{Config, InterfaceName, Role},
-    control::{ControlClient, ControlError, PeerState, PeerStatus},
+    control::{ControlClient, ControlError, InterfaceStatus, PeerState, PeerStatus},
     journal::{make_own_folder, new_log},
     node::{self, KillSwitchLeft, NodeOptions},
 };
@@ -55,6 +55,9 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     for warning in &config.warnings {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
+    if let Some(session) = node::session_cut_by(&config) {
+        let _ = writeln!(io::stderr(), "warning: {}", node::cut_warning(&session));
+    }
     let name = config.interface.name.clone();
     let client = global.control(name.as_str());
     refuse_second(&client)?;
@@ -68,8 +71,18 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
         let locked = node::locked_down(&global.node_options()).unwrap_or_default();
         return Err(if locked.contains(&name) { say_locked_down(error, &name) } else { error });
     }
+    if let Ok(status) = client.status() {
+        say_how_it_stands(&status.interface);
+    }
     let Some(patience) = args.wait else { return Ok(()) };
     wait_until_connected(&client, patience, &log)
+}
+
+/// Says what passes beside the tunnel on purpose.
+fn say_how_it_stands(InterfaceStatus { inbound_reason, .. }: &InterfaceStatus) {
+    if let Some(reason) = inbound_reason {
+        let _ = writeln!(io::stderr(), "connections from outside are answered beside the tunnel: {reason}");
+    }
 }
 
 fn refuse_second(client: &ControlClient) -> anyhow::Result<()> {
@@ -99,6 +112,10 @@ fn start(global: &GlobalArgs, offload: OffloadArgs, file: &Path, log: &Path) -> 
     // Given as arguments or relative, they would mean something else to it.
     command.env("VPN_RUN_DIR", fs::canonicalize(&global.run_dir)?);
     command.env("VPN_STATE_DIR", path::absolute(&global.state_dir)?);
+    if let Some(session) = node::SshSession::current() {
+        // Its ancestors will be others.
+        command.env(node::SSH_VARIABLE, session.to_string());
+    }
     command.env("VPN_COLOR", "never").env("VPN_VERBOSE", global.verbose.to_string());
     command.env("VPN_LOG_FORMAT", global.log_format.as_str());
     if let Some(offload) = offload.offload {

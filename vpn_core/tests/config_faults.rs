@@ -9,7 +9,7 @@ use std::{
 use vpn_core::{
     asymmetric::{Identity, PublicKey, X25519SecretKey},
     base::{SecretBytes, encode_key},
-    config::{Config, ConfigError, ControlConfig, Egress, Lan, Mtu, Role, Routes},
+    config::{Config, ConfigError, ControlConfig, Egress, Inbound, Lan, Mtu, Role, Routes},
     engine::QueueCount,
     handshake::Protocol,
     wire::hybrid::SuiteSet,
@@ -150,6 +150,8 @@ fn faults_of_the_interface_are_told_with_line_and_remedy() {
         ("offload = \"uso\"", &["\"uso\"", "add \"checksum\""]),
         ("offload = true", &["`offload` is a list of strings"]),
         ("offload = [1]", &["`offload`", "a string in quotes"]),
+        ("inbound = \"yes\"", &["inbound = \"yes\"", "\"allow\", \"refuse\" or \"auto\""]),
+        ("inbound = \"allow\"\nroutes = \"off\"", &["is done by routes", "remove one"]),
         ("kill_switch = true", &["`kill_switch` is for vpn-client", "remove the line"]),
         ("kill_switch = \"on\"", &["`kill_switch`", "true"]),
         ("lan = \"deny\"", &["`lan` is for vpn-client"]),
@@ -357,10 +359,12 @@ fn a_client_is_told_what_it_lacks() {
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.interface.dns, ["10.66.0.1".parse::<std::net::IpAddr>().expect("an address")]);
     assert_eq!((config.interface.lan, config.interface.kill_switch), (Lan::Allow, false));
-    let text = format!("{text}kill_switch = true\nlan = \"deny\"\n");
+    assert_eq!(config.interface.inbound, Inbound::Auto);
+    let text = format!("{text}kill_switch = true\nlan = \"deny\"\ninbound = \"refuse\"\n");
     folder.write("server.toml", &format!("{text}{}", peer(2, "\"0.0.0.0/0\"", "endpoint = \"a:1\"")), 0o600);
     let config = folder.load_as(Role::Client).expect("valid");
     assert_eq!((config.interface.lan, config.interface.kill_switch), (Lan::Deny, true));
+    assert_eq!(config.interface.inbound, Inbound::Refuse);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     EndpointName, InterfaceName, Role,
     fault::Complaint,
     key::{Secret, take_secret},
-    leaks::{Lan, take_kill_switch, take_lan},
+    leaks::{Inbound, Lan, take_inbound, take_kill_switch, take_lan},
     mtu::{Mtu, read_mtu},
     offload::read_offload,
     queues::read_queues,
@@ -56,6 +56,8 @@ pub struct InterfaceConfig {
     pub lan: Lan,
     /// Whether nothing leaves but through the tunnel, while it is up and after a crash.
     pub kill_switch: bool,
+    /// Whether answers to connections from outside leave beside the tunnel.
+    pub inbound: Inbound,
     /// Queues of the TUN device, each with a thread and a UDP socket of its own.
     pub queues: QueueCount,
 }
@@ -129,6 +131,7 @@ pub(super) fn read_interface<'t>(
     let queues = read_queues(source, table.take("queues"), role);
     let lan = take_lan(source, &mut table, role);
     let kill_switch = take_kill_switch(source, &mut table, role);
+    let inbound = take_inbound(source, &mut table, routes);
     table.finish(source);
     Some(InterfaceConfig {
         name: name?,
@@ -144,6 +147,7 @@ pub(super) fn read_interface<'t>(
         routes: routes?,
         lan: lan?,
         kill_switch: kill_switch?,
+        inbound: inbound?,
         queues: queues?,
     })
 }

@@ -3,6 +3,7 @@
 use super::{
     Role,
     fault::Complaint,
+    interface::Routes,
     table::{Source, Table, Value},
 };
 
@@ -13,6 +14,42 @@ pub enum Lan {
     Allow,
     /// Everything takes the tunnel.
     Deny,
+}
+
+/// Whether answers to connections that come in at the host's own address leave as these came, beside the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// On a host with a public address, or one that somebody uses by SSH, unless there is a kill switch.
+    Auto,
+    /// They do.
+    Allow,
+    /// They take the tunnel, as everything does, and so get lost.
+    Refuse,
+}
+
+/// Takes `inbound`, which is nothing without routes.
+pub(super) fn take_inbound<'t>(
+    source: &mut Source<'t>,
+    table: &mut Table<'t>,
+    routes: Option<Routes>,
+) -> Option<Inbound> {
+    let Some(value) = table.take("inbound") else { return Some(Inbound::Auto) };
+    match source.string(&value)? {
+        "auto" => Some(Inbound::Auto),
+        "allow" if routes == Some(Routes::Off) => {
+            let message = "inbound = \"allow\" is done by routes, and routes = \"off\"";
+            source.fault(&value.span, Complaint::new(message, "remove one of the two"));
+            None
+        }
+        "allow" => Some(Inbound::Allow),
+        "refuse" => Some(Inbound::Refuse),
+        other => {
+            let message = format!("inbound = {other:?}");
+            let remedy = "write \"allow\", \"refuse\" or \"auto\"";
+            source.fault(&value.span, Complaint::new(message, remedy));
+            None
+        }
+    }
 }
 
 /// Takes `lan`.

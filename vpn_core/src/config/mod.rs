@@ -36,7 +36,7 @@ pub use control::{ControlConfig, ControlGroup};
 pub use edit::{EditError, PeerEdit, add_wireguard_key_file, edit_peer, read_file, replace_file};
 pub use fault::{ConfigError, Fault, Position};
 pub use interface::{GatewayConfig, InterfaceConfig, Routes};
-pub use leaks::Lan;
+pub use leaks::{Inbound, Lan};
 pub use leftovers::remove_leftovers;
 pub use load::PEERS_FOLDER;
 pub use mtu::Mtu;

@@ -52,6 +52,11 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
     if let Some(backend) = &interface.dns_backend {
         field(text, "name servers", &format!("{} ({backend})", interface.dns.join(", ")))?;
     }
+    if let Some(inbound) = &interface.inbound {
+        let reason =
+            interface.inbound_reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        field(text, "inbound", &format!("{inbound}{reason}"))?;
+    }
     let counts: Vec<String> = status
         .drops
         .iter()

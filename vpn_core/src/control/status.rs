@@ -45,6 +45,13 @@ pub struct InterfaceStatus {
     /// Through whom they were set: `systemd-resolved`, `resolvconf`, `file`, or two of them.
     #[serde(default)]
     pub dns_backend: Option<String>,
+    /// `allow` or `refuse`: whether answers to connections from outside leave beside the tunnel. Absent where nothing takes the
+    /// tunnel that they could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<String>,
+    /// Why they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound_reason: Option<String>,
 }
 
 /// The offloads that are in force at this moment: wished for, and not refused by the kernel.

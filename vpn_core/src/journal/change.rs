@@ -54,6 +54,13 @@ pub enum RuleSelector {
     SuppressPrefixLength(u8),
     /// `fwmark MARK`: our own encrypted datagrams.
     Mark(u32),
+    /// `fwmark MARK/MASK`: every mark whose bits under the mask are these.
+    Marks {
+        /// The bits.
+        mark: u32,
+        /// Which bits count.
+        mask: u32,
+    },
     /// `to NETWORK`.
     To(IpNet),
     /// `to NETWORK … suppress_prefixlength N`, N one bit less than the network's: only by a route to it or to a part of it. Not
@@ -76,7 +83,12 @@ impl RuleSelector {
         match self {
             Self::SuppressPrefixLength(bits) => Some(bits),
             Self::Within(network) => network.prefix_len().checked_sub(1),
-            Self::NotMark(_) | Self::Mark(_) | Self::To(_) | Self::UdpPorts { .. } | Self::All => None,
+            Self::NotMark(_)
+            | Self::Mark(_)
+            | Self::Marks { .. }
+            | Self::To(_)
+            | Self::UdpPorts { .. }
+            | Self::All => None,
         }
     }
 }
@@ -90,8 +102,11 @@ pub struct PolicyRule {
     pub priority: u32,
     /// What the rule matches or passes over.
     pub selector: RuleSelector,
-    /// The table that it looks up. Without one, what the rule matches is unreachable.
+    /// The table that it looks up. Without one, and without `goto`, what the rule matches is unreachable.
     pub table: Option<u32>,
+    /// The priority of the rule at which the search goes on, in place of a table. Behind this rule's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goto: Option<u32>,
 }
 
 impl fmt::Display for PolicyRule {
@@ -100,6 +115,7 @@ impl fmt::Display for PolicyRule {
         match self.selector {
             RuleSelector::NotMark(mark) => write!(f, "not from all fwmark {mark}")?,
             RuleSelector::Mark(mark) => write!(f, "from all fwmark {mark}")?,
+            RuleSelector::Marks { mark, mask } => write!(f, "from all fwmark {mark:#x}/{mask:#x}")?,
             RuleSelector::To(network) | RuleSelector::Within(network) => {
                 write!(f, "from all to {network}")?;
             }
@@ -108,9 +124,10 @@ impl fmt::Display for PolicyRule {
             }
             RuleSelector::SuppressPrefixLength(_) | RuleSelector::All => f.write_str("from all")?,
         }
-        match self.table {
-            Some(table) => write!(f, " lookup {table}")?,
-            None => f.write_str(" unreachable")?,
+        match (self.table, self.goto) {
+            (Some(table), _) => write!(f, " lookup {table}")?,
+            (None, Some(goto)) => write!(f, " goto {goto}")?,
+            (None, None) => f.write_str(" unreachable")?,
         }
         self.selector.suppressed_bits().map_or(Ok(()), |bits| write!(f, " suppress_prefixlength {bits}"))
     }

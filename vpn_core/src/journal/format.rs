@@ -278,7 +278,14 @@ mod tests {
     #[test]
     fn every_kind_of_rule_is_read_as_it_was_written() {
         let rule = |selector, table| {
-            Change::PolicyRule(PolicyRule { family: Family::V4, priority: 7, selector, table })
+            Change::PolicyRule(PolicyRule { family: Family::V4, priority: 7, selector, table, goto: None })
+        };
+        let skip = PolicyRule {
+            family: Family::V6,
+            priority: 7,
+            selector: RuleSelector::Marks { mark: 0xc000, mask: 0xffff_c000 },
+            table: None,
+            goto: Some(9),
         };
         let network = "10.0.0.0/8".parse().unwrap();
         let changes = [
@@ -287,6 +294,7 @@ mod tests {
             rule(RuleSelector::Within(network), Some(254)),
             rule(RuleSelector::UdpPorts { source: 68, destination: 67 }, Some(254)),
             rule(RuleSelector::All, None),
+            Change::PolicyRule(skip),
         ];
         let text: String = changes.iter().map(|change| made(EntryId(0), change)).collect();
         let contents = parse((header(&SystemId::default()) + &text).as_bytes());

@@ -12,6 +12,7 @@ use rtnetlink::{
     },
     packet_route::{
         AddressFamily, IpProtocol, RouteNetlinkMessage,
+        address::AddressMessage,
         link::{LinkAttribute, LinkMessage},
         route::{
             RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -150,6 +151,21 @@ impl Netlink {
             .collect())
     }
 
+    /// All addresses of all interfaces.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn addresses(&mut self) -> io::Result<Vec<AddressMessage>> {
+        let answers = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(address) => Some(address),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// All policy rules of a family. None where the kernel lacks the family.
     ///
     /// # Errors
@@ -278,12 +294,16 @@ fn rule_message(rule: &PolicyRule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = address_family(rule.family);
     message.attributes.push(RuleAttribute::Priority(rule.priority));
-    match rule.table {
-        Some(table) => {
+    match (rule.table, rule.goto) {
+        (Some(table), _) => {
             message.header.action = RuleAction::ToTable;
             message.attributes.push(RuleAttribute::Table(table));
         }
-        None => message.header.action = RuleAction::Unreachable,
+        (None, Some(goto)) => {
+            message.header.action = RuleAction::Goto;
+            message.attributes.push(RuleAttribute::Goto(goto));
+        }
+        (None, None) => message.header.action = RuleAction::Unreachable,
     }
     match rule.selector {
         RuleSelector::NotMark(mark) => {
@@ -294,6 +314,10 @@ fn rule_message(rule: &PolicyRule) -> RuleMessage {
         RuleSelector::Mark(mark) => {
             message.attributes.push(RuleAttribute::FwMark(mark));
             message.attributes.push(RuleAttribute::FwMask(u32::MAX));
+        }
+        RuleSelector::Marks { mark, mask } => {
+            message.attributes.push(RuleAttribute::FwMark(mark));
+            message.attributes.push(RuleAttribute::FwMask(mask));
         }
         RuleSelector::To(network) | RuleSelector::Within(network) => {
             message.header.dst_len = network.prefix_len();

@@ -17,11 +17,18 @@ const NEIGHBOURS_OUT: &str =
     "ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept";
 const NEIGHBOURS_IN: &str =
     "ip6 hoplimit 255 icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept";
-/// What tells the link which groups this host listens to: not needed for the tunnel, and not the link's business.
-const MEMBERSHIP_OUT: [&str; 2] = [
+/// What tells the link which groups this host listens to: not needed for the tunnel, and not the link's business, unless that
+/// is reached.
+const NO_MEMBERSHIP_OUT: [&str; 2] = [
     "meta l4proto igmp drop",
     "icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } drop",
 ];
+/// Membership reports. They go no further than the link: no router forwards a packet at its last hop.
+const MEMBERSHIP_V4: &str = "ip ttl 1 meta l4proto igmp accept";
+const MEMBERSHIP_V6: &str =
+    "ip6 hoplimit 1 icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept";
+/// The question for them by a switch that has no address of its own. Others' come from an address of the network.
+const MEMBERSHIP_QUERY: &str = "ip saddr 0.0.0.0 ip ttl 1 igmp type membership-query accept";
 /// Whoever sends is told at once, by this host itself; what would wait for an answer fails instead.
 const REFUSE: &str = "reject with icmpx admin-prohibited";
 
@@ -40,6 +47,21 @@ pub struct KillSwitchRequest<'a> {
     pub listen_port: Option<u16>,
     /// What is reached beside the tunnel.
     pub lan: &'a Lan,
+    /// Whether connections from outside come in, and their answers leave.
+    pub inbound: bool,
+}
+
+impl KillSwitchRequest<'_> {
+    /// The marks of tunnels of other instances, as a set: their datagrams are encrypted.
+    fn other_marks(&self) -> String {
+        let marks: Vec<String> = self.mark.others().map(|mark| mark.value().to_string()).collect();
+        format!("{{ {} }}", marks.join(", "))
+    }
+
+    /// The rule that lets everything of connections from outside pass; `routes` gives these the mark.
+    fn inbound_rule(&self, keyword: &str) -> Option<String> {
+        self.inbound.then(|| format!("{keyword} mark {} accept", self.mark.inbound()))
+    }
 }
 
 /// The rules of a kill switch.
@@ -84,10 +106,15 @@ fn input(request: &KillSwitchRequest<'_>) -> Vec<String> {
     rules.extend(for_networks(&own, "daddr", "drop"));
     // Answers to our datagrams, and the errors that routers send about them.
     rules.push(format!("ct mark {} accept", mark.value()));
+    rules.push(format!("ct mark {} accept", request.other_marks()));
+    rules.extend(request.inbound_rule("ct"));
     rules.extend(request.listen_port.map(|port| format!("udp dport {port} accept")));
     rules.push("meta nfproto ipv4 udp sport 67 udp dport 68 accept".to_owned());
     rules.push("meta nfproto ipv6 udp sport 547 udp dport 546 accept".to_owned());
     rules.push(NEIGHBOURS_IN.to_owned());
+    if !request.lan.private().is_empty() {
+        rules.push(MEMBERSHIP_QUERY.to_owned());
+    }
     rules.extend(for_networks(&request.lan.networks(), "saddr", "accept"));
     rules
 }
@@ -99,8 +126,10 @@ fn forward(request: &KillSwitchRequest<'_>) -> Vec<String> {
     let mut rules = vec![
         format!("iifname \"{interface}\" ct state established,related accept"),
         format!("oifname \"{interface}\" accept"),
-        format!("meta l4proto {{ tcp, udp }} th dport {{ {NAME_PORTS} }} drop"),
     ];
+    // Connections from outside that are translated to a container.
+    rules.extend(request.inbound_rule("ct"));
+    rules.push(format!("meta l4proto {{ tcp, udp }} th dport {{ {NAME_PORTS} }} drop"));
     rules.extend(for_networks(request.tunnel, "daddr", "drop"));
     let local = request.lan.networks();
     for (family, keyword) in FAMILIES {
@@ -116,13 +145,21 @@ fn output(request: &KillSwitchRequest<'_>) -> Vec<String> {
     let mut rules = vec![
         format!("oifname {{ \"lo\", \"{interface}\" }} accept"),
         format!("meta mark {mark} ct mark set {mark} accept"),
+        format!("meta mark {} ct mark set meta mark accept", request.other_marks()),
+    ];
+    rules.extend(request.inbound_rule("meta"));
+    rules.extend([
         // Before the local network: its resolver would learn every name.
         format!("meta l4proto {{ tcp, udp }} th dport {{ {NAME_PORTS} }} {REFUSE}"),
         "meta nfproto ipv4 udp sport 68 udp dport 67 accept".to_owned(),
         "meta nfproto ipv6 udp sport 546 udp dport 547 accept".to_owned(),
         NEIGHBOURS_OUT.to_owned(),
-    ];
-    rules.extend(MEMBERSHIP_OUT.map(str::to_owned));
+    ]);
+    // By the address that the kernel takes for it, which is that of the interface: only on links that are reached.
+    for ((family, keyword), rule) in FAMILIES.into_iter().zip([MEMBERSHIP_V4, MEMBERSHIP_V6]) {
+        rules.extend(set(request.lan.private(), family).map(|set| format!("{keyword} saddr {set} {rule}")));
+    }
+    rules.extend(NO_MEMBERSHIP_OUT.map(str::to_owned));
     rules.extend(for_networks(request.tunnel, "daddr", REFUSE));
     rules.extend(for_networks(&request.lan.networks(), "daddr", "accept"));
     rules.push(REFUSE.to_owned());
@@ -162,7 +199,16 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn others() -> String {
+        let marks: Vec<String> = (1..64).map(|number| (52_000 + 200 * number).to_string()).collect();
+        format!("{{ {} }}", marks.join(", "))
+    }
+
     fn text_with(lan: &Lan, listen_port: Option<u16>) -> String {
+        text_for(lan, listen_port, false)
+    }
+
+    fn text_for(lan: &Lan, listen_port: Option<u16>, inbound: bool) -> String {
         let request = KillSwitchRequest {
             interface: &InterfaceName::new("vpn0").unwrap(),
             mark: RoutingMark::FIRST,
@@ -170,6 +216,7 @@ mod tests {
             tunnel: &networks(&["10.66.0.0/16", "10.66.3.0/24", "fd66::/64"]),
             listen_port,
             lan,
+            inbound,
         };
         rules(&request).text
     }
@@ -186,6 +233,7 @@ table inet vpn_vpn0_kill_switch {
 \t\tip daddr { 10.66.0.2 } drop
 \t\tip6 daddr { fd66::2 } drop
 \t\tct mark 52000 accept
+\t\tct mark OTHERS accept
 \t\tmeta nfproto ipv4 udp sport 67 udp dport 68 accept
 \t\tmeta nfproto ipv6 udp sport 547 udp dport 546 accept
 \t\tip6 hoplimit 255 icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
@@ -202,6 +250,7 @@ table inet vpn_vpn0_kill_switch {
 \t\ttype filter hook output priority filter; policy drop;
 \t\toifname { \"lo\", \"vpn0\" } accept
 \t\tmeta mark 52000 ct mark set 52000 accept
+\t\tmeta mark OTHERS ct mark set meta mark accept
 \t\tmeta l4proto { tcp, udp } th dport { 53, 853 } reject with icmpx admin-prohibited
 \t\tmeta nfproto ipv4 udp sport 68 udp dport 67 accept
 \t\tmeta nfproto ipv6 udp sport 546 udp dport 547 accept
@@ -214,7 +263,7 @@ table inet vpn_vpn0_kill_switch {
 \t}
 }
 ";
-        assert_eq!(text_with(&Lan::Deny, None), expected);
+        assert_eq!(text_with(&Lan::Deny, None).replace(&others(), "OTHERS"), expected);
     }
 
     #[test]
@@ -231,5 +280,31 @@ table inet vpn_vpn0_kill_switch {
         let allowed = at(&format!("ip daddr {set} accept"));
         assert!(at("th dport") < allowed && at("ip daddr { 10.66.0.0/16 } reject") < allowed);
         assert!(at("mld2-listener-report") < at("ip6 daddr { ff00::/8 } accept"));
+    }
+
+    #[test]
+    fn membership_is_told_to_the_private_links_alone_and_no_further() {
+        let text = text_with(&Lan::allow(&networks(&["192.168.7.0/24", "fe80::/64"]), &[]), None);
+        let (_, output) = text.split_once("chain output").unwrap();
+        let at = |part: &str| output.find(part).unwrap_or_else(|| panic!("{part} is not in {output}"));
+        assert!(at("ip saddr { 192.168.7.0/24 } ip ttl 1 meta l4proto igmp accept") < at("igmp drop"));
+        assert!(
+            at("ip6 saddr { fe80::/64 } ip6 hoplimit 1 icmpv6 type { mld-listener-report") < at("} drop")
+        );
+        assert!(text.contains("igmp type membership-query accept"));
+        assert!(!text_with(&Lan::Deny, None).contains("hoplimit 1 "));
+        let only_multicast = text_with(&Lan::allow(&[], &[]), None);
+        assert!(!only_multicast.contains("igmp accept") && !only_multicast.contains("membership-query"));
+    }
+
+    #[test]
+    fn connections_from_outside_pass_where_they_are_asked_for_and_nowhere_else() {
+        let (refused, allowed) = (text_for(&Lan::Deny, None, false), text_for(&Lan::Deny, None, true));
+        assert!(!refused.contains("52199"));
+        let fresh: Vec<&str> = allowed.lines().filter(|line| !refused.contains(*line)).collect();
+        assert_eq!(
+            fresh,
+            ["\t\tct mark 52199 accept", "\t\tct mark 52199 accept", "\t\tmeta mark 52199 accept"]
+        );
     }
 }

@@ -12,11 +12,14 @@ mod lockdown;
 mod mtu;
 mod names;
 mod network;
+#[cfg(target_os = "linux")]
+mod outside;
 mod peers;
 mod reason;
 mod reload;
 mod report;
 mod running;
+mod session;
 #[cfg_attr(target_os = "macos", path = "system_macos.rs")]
 mod system;
 
@@ -43,6 +46,7 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use lockdown::{Cleaned, KillSwitchLeft, cleanup, locked_down};
+pub use session::{SSH_VARIABLE, SshSession, cut_warning, session_cut_by};
 
 /// Folder of the journals.
 pub const STATE_FOLDER: &str = if cfg!(target_os = "macos") { "/var/db/vpn" } else { "/var/lib/vpn" };
@@ -209,6 +213,9 @@ pub fn run(
         let config = load()?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
+        }
+        if let Some(session) = session_cut_by(&config) {
+            tracing::warn!("{}", cut_warning(&session));
         }
         let name = config.interface.name.clone();
         let control = once_free(|| ControlServer::bind(&options.run_folder, name.as_str())).await?;

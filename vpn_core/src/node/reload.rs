@@ -18,6 +18,7 @@ impl Running<'_> {
         self.addresses.borrow_mut().merge(addresses);
         let mut notes: Vec<String> = fresh.warnings.iter().map(ToString::to_string).collect();
         self.system.borrow_mut().set_name_servers(&fresh.interface.dns);
+        self.system.borrow_mut().set_inbound(fresh.interface.inbound);
         let (old, new) = (self.config.borrow().peers.len(), fresh.peers.len());
         let peers = admitted(&fresh, &self.addresses.borrow());
         let endpoints = known_endpoints(&self.addresses.borrow());

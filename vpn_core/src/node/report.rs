@@ -42,6 +42,8 @@ pub(super) fn status(
             kill_switch: interface.kill_switch,
             dns: Vec::new(),
             dns_backend: None,
+            inbound: None,
+            inbound_reason: None,
         },
         peers: config
             .peers

@@ -339,6 +339,7 @@ impl<'a> Running<'a> {
         let peers = admitted(&self.config.borrow(), &self.addresses.borrow());
         let endpoints = known_endpoints(&self.addresses.borrow());
         self.system.borrow_mut().set_name_servers(&self.config.borrow().interface.dns);
+        self.system.borrow_mut().set_inbound(self.config.borrow().interface.inbound);
         if let Err(error) = self.system.borrow_mut().route(&allowed_ips(&peers), &endpoints) {
             tracing::error!(%error, "routes could not be brought up to date");
         }
@@ -371,6 +372,7 @@ impl Handler for Running<'_> {
         let mut status =
             report::status(&self.config.borrow(), self.role, port_and_mtu, offloads, peers, obstacle, drops);
         self.names.report(&mut status.interface);
+        self.system.borrow().report(&mut status.interface);
         status
     }
 

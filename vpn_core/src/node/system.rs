@@ -1,8 +1,9 @@
 //! What a node changes on its system, and how that is undone.
 
-use super::{NodeError, NodeOptions, lockdown};
+use super::{NodeError, NodeOptions, lockdown, outside::Outside};
 use crate::{
     config::{self, Config, Role},
+    control::InterfaceStatus,
     engine::{Engine, OffloadSet, Queue},
     gateway::{Gateway, GatewayConfig},
     journal::{Change, InterfaceName, Journal},
@@ -11,7 +12,8 @@ use crate::{
     network::PathFinder,
     routes::{
         DefaultRoute, InterfaceSetup, Lan, RouteError, RouteMtu, RoutePlan, RouteRequest, Routes,
-        RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu, tunnel_networks,
+        RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu, takes_default_route,
+        tunnel_networks,
     },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
@@ -40,6 +42,7 @@ pub(super) struct System {
     name_servers: Vec<IpAddr>,
     /// Whether it was said that this host is on more networks than are reached beside the tunnel.
     is_lan_cut_off: Cell<bool>,
+    outside: Outside,
     kill_switch: Option<KillSwitch>,
     /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
     is_locked_down: bool,
@@ -90,6 +93,7 @@ impl System {
             wanted: Wanted::default(),
             name_servers: interface.dns.clone(),
             is_lan_cut_off: Cell::new(false),
+            outside: Outside::new(interface),
             kill_switch: None,
             is_locked_down,
         };
@@ -162,6 +166,17 @@ impl System {
         self.name_servers = servers.to_vec();
     }
 
+    /// Whether connections from outside are answered. Takes effect with the next [`Self::route`].
+    pub(super) fn set_inbound(&mut self, wish: config::Inbound) {
+        self.outside.set_wish(wish);
+    }
+
+    /// What of the system belongs into the status.
+    pub(super) fn report(&self, status: &mut InterfaceStatus) {
+        let answers = self.routes.as_ref().is_some_and(Routes::answers_outside);
+        self.outside.report(answers, status);
+    }
+
     /// Routes what the peers may use, around the addresses at which they are reached.
     pub(super) fn route(&mut self, allowed_ips: &[IpNet], endpoints: &[IpAddr]) -> Result<(), NodeError> {
         let wanted = Wanted { allowed_ips: allowed_ips.to_vec(), endpoints: endpoints.to_vec() };
@@ -173,6 +188,8 @@ impl System {
     pub(super) fn refresh_networks(&mut self) -> Result<(), NodeError> {
         let tunnel = self.tunnel_networks();
         let lan = self.local_networks(&tunnel)?;
+        let is_captured = self.kill_switch.is_some() || takes_default_route(&self.wanted.allowed_ips);
+        self.outside.update(self.routes.is_some() && is_captured, lan.as_ref());
         let rules = self.kill_switch_rules(&tunnel, lan.as_ref());
         if let Some(kill_switch) = &mut self.kill_switch {
             kill_switch.update(rules)?;
@@ -195,6 +212,7 @@ impl System {
             listen_port: self.listen_port,
             mark: self.mark,
             default_route,
+            inbound: self.outside.allowed(),
         }
     }
 
@@ -214,6 +232,7 @@ impl System {
             tunnel,
             listen_port: self.listen_port,
             lan: lan.unwrap_or(&Lan::Deny),
+            inbound: self.outside.allowed().is_some(),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::{NodeError, NodeOptions, lockdown};
 use crate::{
     config::{self, Config, Role},
+    control::InterfaceStatus,
     engine::{Engine, OffloadSet, Queue},
     gateway::{Gateway, GatewayConfig},
     journal::{Change, InterfaceName, Journal},
@@ -61,6 +62,10 @@ impl System {
         if role == Role::Client && interface.lan == config::Lan::Deny && !interface.kill_switch {
             let what =
                 "on a Mac nothing but the kill switch holds lan = \"deny\": set kill_switch = true as well";
+            return Err(NodeError::System { what, source: io::ErrorKind::Unsupported.into() });
+        }
+        if interface.inbound == config::Inbound::Allow {
+            let what = "inbound = \"allow\" is not available on a Mac: remove the line";
             return Err(NodeError::System { what, source: io::ErrorKind::Unsupported.into() });
         }
         // One that is in force stays so until this start's takes its place.
@@ -153,6 +158,14 @@ impl System {
         };
         Ok(engaged.rules.update(&request).map_err(KillSwitchError::from)?)
     }
+
+    /// Connections from outside are not answered beside a tunnel.
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(super) const fn set_inbound(&mut self, _wish: config::Inbound) {}
+
+    /// What of the system belongs into the status: nothing more.
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(super) const fn report(&self, _status: &mut InterfaceStatus) {}
 
     /// The node runs: from now on only an orderly stop lifts its kill switch.
     pub(super) fn started(&mut self) {

@@ -5,14 +5,18 @@ use std::io;
 
 use tracing::{info, warn};
 
-use super::{RouteError, RoutePlan, interface::ipv6_is_on, marks::marks_table};
+use super::{RouteError, RoutePlan, inbound::inbound_table, interface::ipv6_is_on, marks::marks_table};
 use crate::journal::{
-    Change, CommandError, DeviceRoute, EntryId, Family, Journal, JournalError, installed,
+    Change, CommandError, DeviceRoute, EntryId, Family, Journal, JournalError, SysctlValue, installed,
     netlink::{Netlink, table_of_route},
-    run, sysctl,
+    require, run, sysctl,
 };
 
 const SOURCE_VALID_MARK: &str = "net/ipv4/conf/all/src_valid_mark";
+/// By this a TCP connection, of either family, has the mark of what came in from its start. Without it it is marked only when it
+/// leaves, which it does not where the tunnel refuses its family, or is gone. Not `fwmark_reflect`, which does the same for the
+/// kernel's own answers: a host whose client was killed would tell the gateway that the port is closed.
+const ACCEPT_WITH_MARK: &str = "net/ipv4/tcp_fwmark_accept";
 /// There on every host that knows IPv6 at all.
 const IPV6: &str = "net/ipv6/conf/all/disable_ipv6";
 
@@ -106,7 +110,7 @@ impl Routes {
             return Ok(());
         }
         let mut outcome = Ok(());
-        for (_, text) in tables(&self.plan) {
+        for (_, _, text) in tables(&self.plan) {
             outcome = outcome.and(run("nft", &["-f", "-"], Some(text)).map(drop));
         }
         outcome
@@ -114,7 +118,12 @@ impl Routes {
 
     /// The names of the nftables tables in force.
     pub fn table_names(&self) -> Vec<String> {
-        tables(&self.plan).map(|_| marks_table(&self.plan.interface)).collect()
+        tables(&self.plan).map(|(_, name, _)| name).collect()
+    }
+
+    /// Whether answers to connections from outside leave as these came.
+    pub fn answers_outside(&self) -> bool {
+        self.plan.inbound.is_some()
     }
 
     /// Removes all routes and rules.
@@ -133,8 +142,14 @@ impl Routes {
         let (sysctls, mut new): (Vec<Change>, Vec<Change>) =
             new.into_iter().partition(|change| matches!(change, Change::Sysctl { .. }));
         for sysctl in sysctls {
-            let id = journal.set_sysctl(SOURCE_VALID_MARK, "1", &[])?;
-            self.made.push((id, sysctl));
+            let Change::Sysctl { set, .. } = &sysctl else { continue };
+            match journal.set_sysctl(&set.key, &set.value, &[]) {
+                Ok(id) => self.made.push((id, sysctl)),
+                Err(error) if set.key == ACCEPT_WITH_MARK => {
+                    warn!(%error, "some answers to connections from outside will not leave");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         if plan.marks.is_some() && !installed("nft") {
             warn_about_strict_filters();
@@ -145,7 +160,7 @@ impl Routes {
         if installed("nft") {
             // The same table with other contents is no new change, but a new batch.
             let known: Vec<_> = tables(&self.plan).collect();
-            for (_, text) in tables(plan).filter(|table| !known.contains(table)) {
+            for (_, _, text) in tables(plan).filter(|table| !known.contains(table)) {
                 run("nft", &["-f", "-"], Some(text))?;
             }
         }
@@ -169,23 +184,26 @@ impl Routes {
 /// writes its own, with the value from before.
 fn changes(plan: &RoutePlan) -> Vec<Change> {
     let mut changes = Vec::new();
-    if plan.has_ipv4_rules() {
-        let set = crate::journal::SysctlValue { key: SOURCE_VALID_MARK.into(), value: "1".into() };
-        changes.push(Change::Sysctl { set, previous: String::new(), dependents: Vec::new() });
-    }
-    let table = |family: &str| Change::NftTable { family: family.into(), name: marks_table(&plan.interface) };
-    changes.extend(tables(plan).map(|(family, _)| table(family)));
+    let by_rules = plan.has_ipv4_rules().then_some(SOURCE_VALID_MARK);
+    let by_answers = plan.inbound.is_some().then_some(ACCEPT_WITH_MARK);
+    changes.extend(by_rules.into_iter().chain(by_answers).map(|key| {
+        let set = SysctlValue { key: key.into(), value: "1".into() };
+        Change::Sysctl { set, previous: String::new(), dependents: Vec::new() }
+    }));
+    changes.extend(tables(plan).map(|(family, name, _)| Change::NftTable { family: family.into(), name }));
     changes.extend(plan.routes.iter().cloned().map(Change::Route));
     changes.extend(plan.refusal.iter().copied().map(Change::RefusingTable));
     changes.extend(plan.rules.iter().copied().map(Change::PolicyRule));
     changes
 }
 
-/// The nftables tables of a plan: family and batch.
-fn tables(plan: &RoutePlan) -> impl Iterator<Item = (&'static str, &str)> {
-    let marks = plan.marks.as_deref().map(|text| ("inet", text));
-    let neighbours = plan.neighbours.as_deref().map(|text| ("arp", text));
-    marks.into_iter().chain(neighbours)
+/// The nftables tables of a plan: family, name and batch.
+fn tables(plan: &RoutePlan) -> impl Iterator<Item = (&'static str, String, &str)> {
+    let of_marks = |family, text| (family, marks_table(&plan.interface), text);
+    let marks = plan.marks.as_deref().map(|text| of_marks("inet", text));
+    let neighbours = plan.neighbours.as_deref().map(|text| of_marks("arp", text));
+    let inbound = plan.inbound.as_deref().map(|text| ("inet", inbound_table(&plan.interface), text));
+    marks.into_iter().chain(neighbours).chain(inbound)
 }
 
 fn fit_to_host(plan: &RoutePlan) -> RoutePlan {
@@ -211,7 +229,16 @@ fn fit_to_host(plan: &RoutePlan) -> RoutePlan {
             && installed("nft")
             && run("nft", &["--check", "-f", "-"], Some(text)).is_ok()
     });
+    plan.inbound = plan.inbound.filter(|text| can_answer_outside(text));
     plan
+}
+
+fn can_answer_outside(text: &str) -> bool {
+    let loaded = require("nft").and_then(|()| run("nft", &["--check", "-f", "-"], Some(text)).map(drop));
+    if let Err(error) = &loaded {
+        warn!(%error, "answers to connections from outside go into the tunnel, and so get lost");
+    }
+    loaded.is_ok()
 }
 
 /// Adds a rule, or the route of a table that refuses. Nothing else.

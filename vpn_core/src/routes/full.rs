@@ -3,13 +3,19 @@
 //! ```text
 //! P    fwmark MARK lookup main                            our own datagrams leave by the host's routes,
 //! P+1  fwmark MARK unreachable                            or not at all
-//! P+2  lookup TABLE suppress_prefixlength 0               the tunnel's own networks, before the local one's
-//! P+3  to NETWORK lookup main suppress_prefixlength N     for each network of `lan`, as long as main has a route to it
+//! P+2  fwmark TUNNELS goto P+7                            other tunnels' datagrams, and answers to the outside
+//! P+3  lookup TABLE suppress_prefixlength 0               the tunnel's own networks, before the local one's
+//! P+4  to NETWORK lookup main suppress_prefixlength N     for each network of `lan`, as long as main has a route to it
 //!      to NETWORK lookup main                             multicast and broadcast
 //!      ipproto udp sport 68 dport 67 lookup main          renewals of the host's address (DHCPv6 as well)
-//! P+4  lookup TABLE                                       everything else
-//! P+5  unreachable                                        what the tunnel lacks, or all of it while it is gone
+//! P+5  lookup TABLE                                       everything else
+//! P+6  unreachable                                        what the tunnel lacks, or all of it while it is gone
+//! P+7  lookup EMPTY                                       nothing: the host's own rules go on from here
 //! ```
+//!
+//! TUNNELS are the marks of all instances on this host, those that wg-quick uses, and that of answers which leave as they came
+//! (`inbound.rs`). They pass over our rules and not straight to main: the host's own rules, such as one for each of two
+//! uplinks, are there for them as if there was no tunnel.
 //!
 //! For IPv4 the last is `lookup TABLE+129`, with a route there that says unreachable. When a network manager adds a route by
 //! a gateway, the kernel asks the rules which link that gateway is on and must come through to main; routes have a scope by
@@ -26,7 +32,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Lan, RoutingMark};
+use super::{Lan, RoutingMark, mark::TUNNEL_MARKS};
 use crate::journal::{Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector};
 
 /// Shorter prefixes than this, in bits, stand for a part of the default route where there is one: 0.0.0.0/1 and
@@ -99,24 +105,45 @@ fn family_rules(
     refusal: Option<u32>,
 ) -> Vec<PolicyRule> {
     let first = mark.full_tunnel_priority();
-    let rule = |place, selector, table| PolicyRule { family, priority: first + place, selector, table };
+    let rule =
+        |place, selector, table| PolicyRule { family, priority: first + place, selector, table, goto: None };
     let own = Some(mark.full_tunnel_table());
     let main = Some(MAIN_TABLE);
     let mut rules = vec![
         rule(0, RuleSelector::Mark(mark.value()), main),
         rule(1, RuleSelector::Mark(mark.value()), None),
-        rule(2, RuleSelector::SuppressPrefixLength(0), own),
+        pass_over(mark, family, first + 2),
+        rule(3, RuleSelector::SuppressPrefixLength(0), own),
     ];
     let private = lan.private().iter().copied().map(|network| (network, RuleSelector::Within(network)));
     let to_many = lan.to_many().into_iter().map(|network| (network, RuleSelector::To(network)));
     let local = private.chain(to_many).filter(|(network, _)| Family::of(network) == family);
-    rules.extend(local.map(|(_, selector)| rule(3, selector, main)));
+    rules.extend(local.map(|(_, selector)| rule(4, selector, main)));
     rules.extend([
-        rule(3, RuleSelector::UdpPorts { source: dhcp.0, destination: dhcp.1 }, main),
-        rule(4, RuleSelector::All, own),
-        rule(5, RuleSelector::All, refusal),
+        rule(4, RuleSelector::UdpPorts { source: dhcp.0, destination: dhcp.1 }, main),
+        rule(5, RuleSelector::All, own),
+        rule(6, RuleSelector::All, refusal),
+        resume(mark, family),
     ]);
     rules
+}
+
+/// The rule by which what carries a tunnel's mark passes over the rules of this instance.
+pub(super) fn pass_over(mark: RoutingMark, family: Family, priority: u32) -> PolicyRule {
+    let (bits, mask) = TUNNEL_MARKS;
+    let selector = RuleSelector::Marks { mark: bits, mask };
+    PolicyRule { family, priority, selector, table: None, goto: Some(mark.resume_priority()) }
+}
+
+/// The rule at which such a search goes on. It finds nothing itself.
+pub(super) fn resume(mark: RoutingMark, family: Family) -> PolicyRule {
+    PolicyRule {
+        family,
+        priority: mark.resume_priority(),
+        selector: RuleSelector::All,
+        table: Some(mark.empty_table()),
+        goto: None,
+    }
 }
 
 #[cfg(test)]
@@ -158,12 +185,14 @@ mod tests {
             let mut expected = vec![
                 "31258: from all fwmark 52000 lookup 254".to_owned(),
                 "31259: from all fwmark 52000 unreachable".to_owned(),
-                "31260: from all lookup 52000 suppress_prefixlength 0".to_owned(),
+                "31260: from all fwmark 0xc000/0xffffc000 goto 31265".to_owned(),
+                "31261: from all lookup 52000 suppress_prefixlength 0".to_owned(),
             ];
-            expected.extend(local.iter().map(|local| format!("31261: from all to {local}")));
-            expected.push(format!("31261: from all ipproto udp {ports} lookup 254"));
-            expected.push("31262: from all lookup 52000".to_owned());
-            expected.push(format!("31263: from all {refusal}"));
+            expected.extend(local.iter().map(|local| format!("31262: from all to {local}")));
+            expected.push(format!("31262: from all ipproto udp {ports} lookup 254"));
+            expected.push("31263: from all lookup 52000".to_owned());
+            expected.push(format!("31264: from all {refusal}"));
+            expected.push("31265: from all lookup 52198".to_owned());
             expected
         };
         let local = [
@@ -175,6 +204,6 @@ mod tests {
         let local = ["fe80::/64 lookup 254 suppress_prefixlength 63", "ff00::/8 lookup 254"];
         let v6 = of_family(&local, "sport 546 dport 547", "unreachable");
         assert_eq!(texts, [v4, v6].concat());
-        assert_eq!(rules(RoutingMark::FIRST, &Lan::Deny).len(), 12, "six for each family");
+        assert_eq!(rules(RoutingMark::FIRST, &Lan::Deny).len(), 16, "eight for each family");
     }
 }

@@ -18,6 +18,15 @@ const RANGES: u32 = 64;
 const FIRST_PRIORITY: u32 = 31_000;
 /// Room for two rules per prefix length, 258, and for the places of a full tunnel's rules after them.
 const PRIORITIES: u32 = 300;
+/// The places of a full tunnel's rules, and after them the rule behind which the host's own ones go on.
+const FULL_TUNNEL_PLACES: u32 = 7;
+/// The first number behind the tables of a range: a table that stays empty, and a mark without tables.
+const EMPTY_TABLE: u32 = 198;
+const INBOUND: u32 = 199;
+
+/// One mask for the marks of all instances, and for what wg-quick and NetworkManager give to their tunnels (51820 and
+/// somewhat above): 49152 to 65535. What carries one of these is a tunnel's own datagram, or an answer that belongs beside it.
+pub(super) const TUNNEL_MARKS: (u32, u32) = (0xc000, 0xffff_c000);
 
 /// The mark (`SO_MARK`) of an instance's own UDP sockets. Set it on them before routes are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +60,31 @@ impl RoutingMark {
     /// The table of a full tunnel that refuses. Behind those of the prefix lengths.
     pub(super) fn refusing_table(self) -> u32 {
         self.table(128) + 1
+    }
+
+    /// The table of the rule at [`Self::resume_priority`], which has nothing in it.
+    pub(super) fn empty_table(self) -> u32 {
+        self.0 + EMPTY_TABLE
+    }
+
+    /// The mark of answers to connections from outside.
+    pub fn inbound(self) -> u32 {
+        self.0 + INBOUND
+    }
+
+    /// The marks of the sockets of all other instances that there can be.
+    pub(crate) fn others(self) -> impl Iterator<Item = Self> {
+        Self::candidates().filter(move |other| *other != self)
+    }
+
+    /// The priority before all rules of this instance. Beyond the places that those of the next mark take.
+    pub(super) fn first_priority(self) -> u32 {
+        self.priority(128) - 1
+    }
+
+    /// The priority after all rules of this instance, where the search goes on for what these are not for.
+    pub(super) fn resume_priority(self) -> u32 {
+        self.full_tunnel_priority() + FULL_TUNNEL_PLACES
     }
 
     /// The priority of the first of a full tunnel's rules; the rest follows at once.
@@ -114,7 +148,9 @@ mod tests {
                 priorities.extend([mark.priority(bits), mark.priority(bits) + 1]);
             }
             tables.push(mark.refusing_table());
-            priorities.extend((0..6).map(|place| mark.full_tunnel_priority() + place));
+            tables.extend([mark.empty_table(), mark.inbound()]);
+            priorities.extend((0..FULL_TUNNEL_PLACES).map(|place| mark.full_tunnel_priority() + place));
+            priorities.extend([mark.first_priority(), mark.resume_priority()]);
         }
         let count = tables.len();
         tables.sort_unstable();
@@ -122,7 +158,18 @@ mod tests {
         priorities.sort_unstable();
         priorities.dedup();
         let instances = RoutingMark::candidates().count();
-        assert_eq!((tables.len(), priorities.len()), (count, 2 * (count - instances) + 6 * instances));
+        assert_eq!(tables.len(), count);
+        assert_eq!(priorities.len(), (2 * 129 + 7 + 2) * instances);
         assert!(priorities[0] > 0 && *priorities.last().unwrap() < 32_766);
+    }
+
+    #[test]
+    fn one_mask_covers_the_marks_of_all_instances_and_of_wg_quick() {
+        let (mark, mask) = TUNNEL_MARKS;
+        let covers = |value: u32| value & mask == mark;
+        let ours = RoutingMark::candidates().flat_map(|each| [each.value(), each.inbound()]);
+        assert!(ours.into_iter().all(covers) && covers(51_820));
+        assert!(!covers(0) && !covers(0x80000) && !covers(0x8000) && !covers(0x4000));
+        assert_eq!(RoutingMark::FIRST.others().count() + 1, RoutingMark::candidates().count());
     }
 }

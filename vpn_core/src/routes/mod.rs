@@ -7,6 +7,7 @@
 //! UDP sockets carry a firewall mark; for each length `L` in use, longest first, two rules stand before main:
 //!
 //! ```text
+//! fwmark TUNNELS goto END                           datagrams of any tunnel, ours included, pass over what follows
 //! from all lookup main suppress_prefixlength L      main decides, if it has something longer than L
 //! not from all fwmark MARK lookup MARK+L            our routes of length L, for everything but our datagrams
 //! ```
@@ -32,6 +33,7 @@ mod apply;
 mod full;
 #[cfg(target_os = "linux")]
 mod guard;
+mod inbound;
 #[cfg(target_os = "linux")]
 mod interface;
 mod lan;
@@ -46,6 +48,8 @@ mod on_link;
 #[cfg(target_os = "linux")]
 mod path_mtu;
 mod plan;
+#[cfg(target_os = "linux")]
+mod public_address;
 mod setup;
 #[cfg(target_os = "linux")]
 mod tables;
@@ -65,6 +69,7 @@ use crate::journal::{CommandError, JournalError};
 pub use apply::Routes;
 #[cfg(target_os = "linux")]
 pub use guard::watch_routing;
+pub use inbound::{Connection, Inbound};
 #[cfg(target_os = "linux")]
 pub use interface::{set_interface_mtu, shape_interface};
 pub use lan::Lan;
@@ -77,7 +82,9 @@ pub use mark::reserve_mark;
 pub use on_link::{networks_into, on_link_networks};
 #[cfg(target_os = "linux")]
 pub use path_mtu::route_mtu;
-pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, tunnel_networks};
+pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, takes_default_route, tunnel_networks};
+#[cfg(target_os = "linux")]
+pub use public_address::public_address;
 pub use setup::InterfaceSetup;
 #[cfg(target_os = "linux")]
 pub use tables::watch_tables;

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    Lan, RouteError, RoutingMark, full,
+    Inbound, Lan, RouteError, RoutingMark, full,
+    inbound::inbound_text,
     marks::{marks_text, neighbours_text},
 };
 use crate::journal::{
@@ -31,6 +32,8 @@ pub struct RouteRequest<'a> {
     pub mark: RoutingMark,
     /// What a default route among the allowed IPs means.
     pub default_route: DefaultRoute<'a>,
+    /// Answers to connections from outside leave as these came, beside the tunnel. What was connected before.
+    pub inbound: Option<&'a Inbound>,
 }
 
 /// What a default route among the allowed IPs means.
@@ -53,6 +56,8 @@ pub struct RoutePlan {
     pub(super) marks: Option<String>,
     /// The nftables batch that lets neighbours find us, where a strict reverse path filter would not.
     pub(super) neighbours: Option<String>,
+    /// The nftables batch that marks answers to connections from outside.
+    pub(super) inbound: Option<String>,
     /// Whether the rules refuse what the tunnel does not carry: they are then for both families, whatever is routed.
     pub(super) is_full: bool,
     connected: Vec<IpNet>,
@@ -68,6 +73,7 @@ impl RoutePlan {
             refusal: None,
             marks: None,
             neighbours: None,
+            inbound: None,
             is_full: false,
             connected: Vec::new(),
         }
@@ -169,9 +175,15 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
         refusal: None,
         marks,
         neighbours: None,
+        inbound: request.inbound.map(|inbound| inbound_text(request, inbound)),
         is_full: false,
         connected,
     })
+}
+
+/// Whether these networks cover IPv4, IPv6 or both.
+pub fn takes_default_route(allowed_ips: &[IpNet]) -> bool {
+    full::holds_default_route(&allowed_ips.iter().map(IpNet::trunc).collect())
 }
 
 /// The networks that belong to the tunnel, whatever the local network claims: those of our addresses, and allowed IPs
@@ -198,6 +210,7 @@ fn full_plan(
         refusal: Some(full::refusal(request.mark)),
         marks: Some(marks_text(request, &[Family::V4, Family::V6])),
         neighbours: Some(neighbours_text(request)),
+        inbound: request.inbound.map(|inbound| inbound_text(request, inbound)),
         is_full: true,
         connected,
     }
@@ -208,7 +221,7 @@ fn route(request: &RouteRequest<'_>, destination: IpNet, table: u32) -> DeviceRo
 }
 
 /// Two rules for each family and prefix length, main's first: were ours there first, for a moment everything longer
-/// in main would be routed into the tunnel.
+/// in main would be routed into the tunnel. What carries a tunnel's mark passes over all of them.
 fn rules(mark: RoutingMark, by_policy: &[IpNet]) -> Vec<PolicyRule> {
     let mut rules: Vec<PolicyRule> = by_policy
         .iter()
@@ -219,16 +232,20 @@ fn rules(mark: RoutingMark, by_policy: &[IpNet]) -> Vec<PolicyRule> {
             let priority = mark.priority(bits);
             let suppress = RuleSelector::SuppressPrefixLength(bits);
             [
-                PolicyRule { family, priority, selector: suppress, table: Some(MAIN_TABLE) },
+                PolicyRule { family, priority, selector: suppress, table: Some(MAIN_TABLE), goto: None },
                 PolicyRule {
                     family,
                     priority: priority + 1,
                     selector: RuleSelector::NotMark(mark.value()),
                     table: Some(mark.table(bits)),
+                    goto: None,
                 },
             ]
         })
         .collect();
+    for family in by_policy.iter().map(Family::of).collect::<BTreeSet<_>>() {
+        rules.extend([full::pass_over(mark, family, mark.first_priority()), full::resume(mark, family)]);
+    }
     rules.sort_by_key(|rule| (rule.family, rule.priority));
     rules
 }
@@ -236,6 +253,10 @@ fn rules(mark: RoutingMark, by_policy: &[IpNet]) -> Vec<PolicyRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::Connection;
+
+    const PASS_OVER: &str = "30999: from all fwmark 0xc000/0xffffc000 goto 31265";
+    const RESUME: &str = "31265: from all lookup 52198";
 
     fn networks(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -252,6 +273,7 @@ mod tests {
             listen_port: None,
             mark: RoutingMark::FIRST,
             default_route: DefaultRoute::Ordinary,
+            inbound: None,
         })
     }
 
@@ -276,8 +298,10 @@ mod tests {
         let plan = planned(&["0.0.0.0/0", "::/0"], &["198.51.100.7"]).unwrap();
         assert_eq!(routes(&plan), [("0.0.0.0/0".into(), 52000), ("::/0".into(), 52000)]);
         let expected = [
+            PASS_OVER,
             "31256: from all lookup 254 suppress_prefixlength 0",
             "31257: not from all fwmark 52000 lookup 52000",
+            RESUME,
         ];
         assert_eq!(rules(&plan), [expected, expected].concat());
     }
@@ -292,10 +316,12 @@ mod tests {
         assert_eq!(
             rules(&plan),
             [
+                PASS_OVER,
                 "31240: from all lookup 254 suppress_prefixlength 8",
                 "31241: not from all fwmark 52000 lookup 52008",
                 "31256: from all lookup 254 suppress_prefixlength 0",
                 "31257: not from all fwmark 52000 lookup 52000",
+                RESUME,
             ]
         );
     }
@@ -334,6 +360,7 @@ mod tests {
             listen_port: None,
             mark: RoutingMark::FIRST,
             default_route: DefaultRoute::Full(&lan),
+            inbound: None,
         };
         let full = plan(&request).unwrap();
         assert_eq!(
@@ -344,7 +371,7 @@ mod tests {
         );
         assert_eq!(
             full.rules().iter().filter(|rule| rule.family == Family::V6).count(),
-            6,
+            8,
             "refused, not leaked"
         );
         assert!(!full.would_loop("10.1.2.3".parse().unwrap()));
@@ -384,6 +411,52 @@ table inet vpn_vpn0_marks {
         assert_eq!(text, expected);
         let text = planned(&["10.0.0.0/8"], &["10.1.2.3"]).unwrap().marks.unwrap();
         assert!(!text.contains("guard"));
+    }
+
+    #[test]
+    fn only_what_comes_in_first_is_inbound_and_what_was_connected_before_is_named() {
+        let interface = InterfaceName::new("vpn0").unwrap();
+        let connection = |local: &str, remote: &str| Connection {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+        };
+        let before = Inbound {
+            accepted: vec![connection("192.0.2.2:22", "203.0.113.2:40000")],
+            opened: vec![connection("[2001:db8::2]:40000", "[2001:db8:8::8]:443")],
+        };
+        let request = RouteRequest {
+            interface: &interface,
+            addresses: &networks(&["10.66.0.2/16"]),
+            allowed_ips: &networks(&["0.0.0.0/0"]),
+            name_servers: &[],
+            endpoints: &[],
+            listen_port: None,
+            mark: RoutingMark::FIRST,
+            default_route: DefaultRoute::Full(&Lan::Deny),
+            inbound: Some(&before),
+        };
+        let expected = "\
+add table inet vpn_vpn0_inbound
+delete table inet vpn_vpn0_inbound
+table inet vpn_vpn0_inbound {
+\tchain arriving {
+\t\ttype filter hook prerouting priority mangle; policy accept;
+\t\tiifname { \"lo\", \"vpn0\" } return
+\t\tip saddr . tcp sport . ip daddr . tcp dport { 203.0.113.2 . 40000 . 192.0.2.2 . 22 } ct mark 0 ct mark set 52199
+\t\tip6 saddr . udp sport . ip6 daddr . udp dport { 2001:db8:8::8 . 443 . 2001:db8::2 . 40000 } return
+\t\ttcp flags & (fin | syn | rst | ack) == syn ct state new ct direction original ct mark 0 fib daddr type local ct mark set 52199
+\t\tmeta l4proto != tcp ct state new ct direction original ct mark 0 fib daddr type local ct mark set 52199
+\t\tmeta mark 0 ct mark 52199 meta mark set 52199
+\t}
+\tchain answers {
+\t\ttype route hook output priority mangle; policy accept;
+\t\tmeta mark 0 ct direction reply ct mark 52199 meta mark set 52199
+\t\tip daddr . tcp dport . ip saddr . tcp sport { 203.0.113.2 . 40000 . 192.0.2.2 . 22 } meta mark 0 ct mark { 0, 52199 } ct mark set 52199 meta mark set 52199
+\t}
+}
+";
+        assert_eq!(plan(&request).unwrap().inbound.unwrap(), expected);
+        assert_eq!(plan(&RouteRequest { inbound: None, ..request }).unwrap().inbound, None);
     }
 
     /// The slow, obvious answer: the longest prefix of everything, the tunnel's on a tie.
@@ -434,8 +507,9 @@ table inet vpn_vpn0_marks {
                     RuleSelector::Mark(_)
                     | RuleSelector::To(_)
                     | RuleSelector::Within(_)
-                    | RuleSelector::UdpPorts { .. }
-                    | RuleSelector::All => panic!("not in such a plan"),
+                    | RuleSelector::UdpPorts { .. } => panic!("not in such a plan"),
+                    // Another tunnel's, and an empty table.
+                    RuleSelector::Marks { .. } | RuleSelector::All => None,
                 })
                 .unwrap_or(false);
             assert_eq!(into_tunnel, longest(&allowed, &to) >= longest(&main, &to), "{to}");

@@ -20,6 +20,7 @@ fn rules_with(lan: &Lan) -> KillSwitchRules {
         tunnel: &["10.66.0.2/32".parse().unwrap(), "fd66::2/128".parse().unwrap()],
         listen_port: Some(51820),
         lan,
+        inbound: true,
     })
 }
 

@@ -70,6 +70,7 @@ fn planned_as(
         listen_port: None,
         mark,
         default_route,
+        inbound: None,
     })
     .unwrap()
 }
@@ -167,7 +168,7 @@ fn a_clients_default_route_beats_every_route_of_the_local_network() {
     };
     let before_removal = held();
     sh(
-        "ip rule del pref 31258; ip rule del pref 31262; ip -6 rule del pref 31263; ip route flush table 52000; ip route flush table 52129",
+        "ip rule del pref 31258; ip rule del pref 31260; ip rule del pref 31263; ip rule del pref 31265; ip -6 rule del pref 31264; ip route flush table 52000; ip route flush table 52129",
     );
     routes.restore().unwrap();
     assert_eq!(before_removal, held());
@@ -208,6 +209,7 @@ fn a_peer_can_call_first_where_the_listen_port_is_known() {
         listen_port: None,
         mark,
         default_route: DefaultRoute::Ordinary,
+        inbound: None,
     };
     // Known neighbours first: the filter drops ARP from such an address as well.
     sh("ip netns exec world ping -c 1 -W 1 192.0.2.2");
@@ -347,6 +349,7 @@ fn two_instances_have_marks_of_their_own_and_stop_in_any_order() {
         listen_port: None,
         mark: marks[1],
         default_route: DefaultRoute::Ordinary,
+        inbound: None,
     });
     let two = Routes::apply(&plan.unwrap(), &mut second).unwrap();
     one.stop(&mut first).unwrap();

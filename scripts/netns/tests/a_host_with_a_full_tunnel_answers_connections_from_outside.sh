@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# A rented server runs a client with a default route. Connections that come in at its own address, such as SSH, go on, and new ones are
+# answered: in both families, also in the one that the tunnel lacks, and with `inbound` alone. What the host begins itself takes the tunnel.
+# shellcheck source=scripts/netns/assert.sh
+source "$(dirname "$0")/../assert.sh"
+
+HOST=192.0.2.2 HOST6=2001:db8:1::2 SERVICE=22
+ask() { in_ns web python3 "$REPO/scripts/netns/answering.py" ask "$@"; }
+inbound() { client_status | jq -r .interface.inbound; }
+beside() { in_ns client curl -s --max-time 3 "http://$WEB/whoami"; }
+reload() { kill -HUP "${PID[laptop]}"; }
+says() { [[ $(inbound) == "$1" ]]; }
+
+lab_up
+init_server
+add_client laptop
+start_server
+start_web
+start_script client service serving answering.py serve $SERVICE $HOST
+before=$(kernel_state client)
+# Connection tracking is off until the tunnel's tables ask for it.
+start_script web talk talking answering.py talk $HOST $SERVICE
+start_script web talk6 talking answering.py talk $HOST6 $SERVICE
+start_client laptop
+wait_up
+expect_match "the log says so, and why" 'answered beside the tunnel.*SSH session from 203.0.113.2' "$(<"$(log_of laptop)")"
+expect "new connections are answered" ask $HOST $SERVICE
+expect "over IPv6 as well" ask $HOST6 $SERVICE
+expect "so are pings" in_ns web ping -q -c 1 -W 1 $HOST
+expect "and datagrams" ask $HOST $SERVICE udp
+expect_equal "what the host begins itself takes the tunnel" $GATEWAY "$(beside)"
+
+in_ns client nft flush ruleset
+expect_soon 5 "after the firewall was cleared, too" ask $HOST $SERVICE
+expect_equal "which it did not leave" $GATEWAY "$(beside)"
+sleep 1
+expect_not "the connections from before are still there" grep -h answered "$(log_of talk)" "$(log_of talk6)"
+
+toml_set "$(client_toml laptop)" interface inbound '"refuse"'
+reload
+expect_soon 5 "a reload refuses" says refuse
+expect_not "what comes in then" ask $HOST $SERVICE
+toml_set "$(client_toml laptop)" interface inbound '"allow"'
+reload
+expect_soon 5 "and another allows it" says allow
+expect "as before" ask $HOST $SERVICE
+stop laptop
+expect_same_state "all is as it was" "$before" client
+
+toml_unset "$(client_toml laptop)" interface inbound
+toml_set "$(client_toml laptop)" peer allowed_ips '["0.0.0.0/0"]'
+start_client laptop
+wait_up
+expect "the family that the tunnel lacks is answered" ask $HOST6 $SERVICE
+expect_not "and not open" in_ns client ping -q -c 1 -W 1 $WEB6
+stop laptop
+
+toml_set "$(client_toml laptop)" interface kill_switch true
+start_client laptop
+wait_up
+expect_equal "with the kill switch it is off" refuse "$(inbound)"
+expect_not "so that nobody is answered" ask $HOST $SERVICE
+stop laptop
+toml_set "$(client_toml laptop)" interface inbound '"allow"'
+start_script web session talking answering.py talk $HOST $SERVICE
+start_client laptop
+wait_up
+expect "unless it is asked for" ask $HOST $SERVICE
+expect_equal "and what the host begins itself takes the tunnel" $GATEWAY "$(beside)"
+sleep 5.5
+expect_not "a session from before is still there" grep answered "$(log_of session)"
