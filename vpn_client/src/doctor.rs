@@ -30,6 +30,7 @@ pub(crate) fn doctor(global: &GlobalArgs) -> anyhow::Result<()> {
 fn line(Finding { subject, verdict, text, remedy }: &Finding) -> String {
     let word = match verdict {
         Verdict::Good => "ok",
+        Verdict::Notice => "note",
         Verdict::Warning => "warning",
         Verdict::Bad => "bad",
         Verdict::NotPermitted => "unknown",

@@ -78,10 +78,13 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
     wait_until_connected(&client, patience, &log)
 }
 
-/// Says what passes beside the tunnel on purpose.
-fn say_how_it_stands(InterfaceStatus { inbound_reason, .. }: &InterfaceStatus) {
+/// Says what passes beside the tunnel, on purpose or not.
+fn say_how_it_stands(InterfaceStatus { inbound_reason, warnings, .. }: &InterfaceStatus) {
     if let Some(reason) = inbound_reason {
         let _ = writeln!(io::stderr(), "connections from outside are answered beside the tunnel: {reason}");
+    }
+    for warning in warnings {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }
 

@@ -57,6 +57,9 @@ fn write(text: &mut String, status: &Status, palette: Palette) -> fmt::Result {
             interface.inbound_reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
         field(text, "inbound", &format!("{inbound}{reason}"))?;
     }
+    for warning in &interface.warnings {
+        field(text, &palette.paint(Colour::Yellow, "warning"), warning)?;
+    }
     let counts: Vec<String> = status
         .drops
         .iter()

@@ -52,6 +52,9 @@ pub struct InterfaceStatus {
     /// Why they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound_reason: Option<String>,
+    /// What is wrong on this host, as far as the node can see it: traffic that does not take the tunnel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The offloads that are in force at this moment: wished for, and not refused by the kernel.

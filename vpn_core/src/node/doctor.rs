@@ -18,7 +18,7 @@ use super::{
     lockdown::{journalled_interfaces, locked_down},
 };
 use crate::{
-    control::{ControlClient, ControlError, socket_path},
+    control::{ControlClient, ControlError, Status, socket_path},
     engine::{OffloadSet, supported_suites},
     local_tun::{Tun, TunError},
     udp::UdpSocket,
@@ -40,6 +40,8 @@ const SMALL_BUFFER: usize = 2 << 20;
 pub enum Verdict {
     /// As it should be.
     Good,
+    /// Nothing is wrong, and it may matter.
+    Notice,
     /// A tunnel works, and something about it could be better.
     Warning,
     /// No tunnel without this.
@@ -67,6 +69,11 @@ impl Finding {
         Self { subject, verdict: Verdict::Good, text: text.into(), remedy: None }
     }
 
+    #[cfg(target_os = "linux")]
+    fn notice(subject: &'static str, text: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Notice, text: text.into(), remedy: None }
+    }
+
     fn warning(subject: &'static str, text: impl Into<String>, remedy: &str) -> Self {
         Self { subject, verdict: Verdict::Warning, text: text.into(), remedy: Some(remedy.to_owned()) }
     }
@@ -86,8 +93,28 @@ impl Finding {
 pub fn examine(options: &NodeOptions) -> Vec<Finding> {
     let mut findings = vec![tun(), udp(), cipher()];
     findings.extend(system::examine());
+    findings.extend(tunnels(options));
     findings.extend(left_behind(options));
     findings
+}
+
+/// What the tunnels that run say is wrong.
+fn tunnels(options: &NodeOptions) -> Vec<Finding> {
+    const SUBJECT: &str = "tunnel";
+    const REMEDY: &str =
+        "see `ip rule` and `ip route show table all`; remove it, or give it a place behind the tunnel's";
+    let names = journalled_interfaces(&options.state_folder).unwrap_or_default();
+    let statuses = names
+        .iter()
+        .filter_map(|name| ControlClient::new(socket_path(&options.run_folder, name.as_str())).status().ok());
+    let findings = statuses.flat_map(|Status { interface, .. }| {
+        let name = interface.name;
+        interface
+            .warnings
+            .into_iter()
+            .map(move |text| Finding::warning(SUBJECT, format!("{name}: {text}"), REMEDY))
+    });
+    findings.collect()
 }
 
 fn tun() -> Finding {
@@ -191,7 +218,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         for finding in examine(&options(folder.path())) {
             let says = finding.remedy.is_some();
-            assert!(says || matches!(finding.verdict, Verdict::Good | Verdict::Bad), "{finding:?}");
+            assert!(
+                says || matches!(finding.verdict, Verdict::Good | Verdict::Notice | Verdict::Bad),
+                "{finding:?}"
+            );
         }
         let device = system::probe_name();
         assert!(if_nametoindex(device.as_str()).is_err(), "{device} is still there");

@@ -64,6 +64,7 @@ impl Running<'_> {
             // While the interface is down it can have no routes; it gets them when it is up again.
             tracing::debug!(%error, "rules and routes could not be put back");
         }
+        system.look_past();
     }
 
     async fn hold_tables(&self) -> Infallible {

@@ -44,6 +44,7 @@ pub(super) fn status(
             dns_backend: None,
             inbound: None,
             inbound_reason: None,
+            warnings: Vec::new(),
         },
         peers: config
             .peers

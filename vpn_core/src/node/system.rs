@@ -11,9 +11,9 @@ use crate::{
     local_tun::{Tun, TunConfig},
     network::PathFinder,
     routes::{
-        DefaultRoute, InterfaceSetup, Lan, RouteError, RouteMtu, RoutePlan, RouteRequest, Routes,
+        DefaultRoute, Exempt, InterfaceSetup, Lan, RouteError, RouteMtu, RoutePlan, RouteRequest, Routes,
         RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu, takes_default_route,
-        tunnel_networks,
+        traffic_past, tunnel_networks,
     },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
@@ -43,6 +43,10 @@ pub(super) struct System {
     /// Whether it was said that this host is on more networks than are reached beside the tunnel.
     is_lan_cut_off: Cell<bool>,
     outside: Outside,
+    /// What takes traffic past the tunnel, as it was last seen and told.
+    past: Vec<String>,
+    /// The private networks of the link, where they are reached beside the tunnel.
+    reached_beside: Vec<IpNet>,
     kill_switch: Option<KillSwitch>,
     /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
     is_locked_down: bool,
@@ -94,6 +98,8 @@ impl System {
             name_servers: interface.dns.clone(),
             is_lan_cut_off: Cell::new(false),
             outside: Outside::new(interface),
+            past: Vec::new(),
+            reached_beside: Vec::new(),
             kill_switch: None,
             is_locked_down,
         };
@@ -175,6 +181,7 @@ impl System {
     pub(super) fn report(&self, status: &mut InterfaceStatus) {
         let answers = self.routes.as_ref().is_some_and(Routes::answers_outside);
         self.outside.report(answers, status);
+        status.warnings.extend(self.past.iter().cloned());
     }
 
     /// Routes what the peers may use, around the addresses at which they are reached.
@@ -188,6 +195,7 @@ impl System {
     pub(super) fn refresh_networks(&mut self) -> Result<(), NodeError> {
         let tunnel = self.tunnel_networks();
         let lan = self.local_networks(&tunnel)?;
+        self.reached_beside = lan.iter().flat_map(|lan| lan.private().iter().copied()).collect();
         let is_captured = self.kill_switch.is_some() || takes_default_route(&self.wanted.allowed_ips);
         self.outside.update(self.routes.is_some() && is_captured, lan.as_ref());
         let rules = self.kill_switch_rules(&tunnel, lan.as_ref());
@@ -271,6 +279,30 @@ impl System {
         let marks = self.routes.as_ref().map_or(Ok(()), Routes::restore_tables);
         kill_switch?;
         Ok(marks.map_err(RouteError::from)?)
+    }
+
+    /// Looks for what takes traffic past the tunnel, and tells of what is new and what is over.
+    pub(super) fn look_past(&mut self) {
+        let Some(routes) = &self.routes else { return };
+        let exempt = Exempt {
+            networks: self.reached_beside.clone(),
+            // A gateway's and a site's own networks are reached there.
+            longer_routes: self.lan.is_none(),
+        };
+        let past = match traffic_past(routes.plan(), &exempt) {
+            Ok(past) => past,
+            Err(error) => {
+                tracing::debug!(%error, "which way traffic takes is not known");
+                return;
+            }
+        };
+        for gone in self.past.iter().filter(|cause| !past.contains(cause)) {
+            tracing::info!("over: {gone}");
+        }
+        for new in past.iter().filter(|cause| !self.past.contains(cause)) {
+            tracing::warn!("{new}");
+        }
+        self.past = past;
     }
 
     /// The names of the nftables tables in force.

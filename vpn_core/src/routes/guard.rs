@@ -1,12 +1,10 @@
 //! Following what others do to rules and routes: removing ours, joining other networks.
 
-use super::{RouteError, on_link::on_link};
-use crate::journal::{MAIN_TABLE, netlink::table_of_route};
+use super::RouteError;
+use crate::journal::netlink::table_of_route;
 use futures_util::StreamExt as _;
 use rtnetlink::{
-    MulticastGroup, new_multicast_connection,
-    packet_core::NetlinkPayload,
-    packet_route::{RouteNetlinkMessage, route::RouteMessage},
+    MulticastGroup, new_multicast_connection, packet_core::NetlinkPayload, packet_route::RouteNetlinkMessage,
 };
 use std::{
     convert::Infallible,
@@ -31,7 +29,8 @@ const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Ipv6Route,
 ];
 
-/// Calls `changed` when rules or routes of ours may be missing, or this host may be on other networks than before. What
+/// Calls `changed` when rules or routes of ours may be missing, others may come before them, or this host may be on other
+/// networks than before. What
 /// `changed` adds by itself ends in one more call.
 ///
 /// Ends only with an error. Must be called inside a tokio runtime.
@@ -87,23 +86,23 @@ fn concerns_us(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
     match message {
         RouteNetlinkMessage::NewLink(_)
         | RouteNetlinkMessage::DelLink(_)
-        | RouteNetlinkMessage::DelRule(_) => true,
-        // Also by a gateway: it may have taken the place of one without, of which nothing else tells.
-        RouteNetlinkMessage::NewRoute(route) => table_of_route(route) == MAIN_TABLE,
-        RouteNetlinkMessage::DelRoute(route) => on_link(route).is_some() || is_in_table_of_somebody(route),
-        // Addresses come with routes; new rules take nothing away.
+        | RouteNetlinkMessage::DelRule(_)
+        // It may come before ours.
+        | RouteNetlinkMessage::NewRule(_) => true,
+        // Also by a gateway: it may have taken the place of one without, of which nothing else tells. And in any table: it may be
+        // looked up before ours.
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+            table_of_route(route) != LOCAL_TABLE
+        }
+        // Addresses come with routes.
         _ => false,
     }
-}
-
-fn is_in_table_of_somebody(route: &RouteMessage) -> bool {
-    ![MAIN_TABLE, LOCAL_TABLE].contains(&table_of_route(route))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+    use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 
     #[test]
     fn lost_messages_may_have_been_about_us() {
@@ -120,7 +119,9 @@ mod tests {
             |route: &RouteMessage| NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route.clone()));
         assert!(concerns_us(&new(&route)));
         route.header.table = 100;
-        assert!(!concerns_us(&new(&route)));
+        assert!(concerns_us(&new(&route)), "a table that a rule before ours looks up");
+        route.header.table = 255;
+        assert!(!concerns_us(&new(&route)), "the host's own addresses");
     }
 
     #[test]

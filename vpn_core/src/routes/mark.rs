@@ -92,6 +92,23 @@ impl RoutingMark {
         self.priority(0) + 2
     }
 
+    /// Whether a mark is that of an instance's sockets.
+    pub(super) fn is_socket_mark(value: u32) -> bool {
+        Self::candidates().any(|candidate| candidate.0 == value)
+    }
+
+    /// Whether a routing table is an instance's.
+    pub(super) fn owns(table: u32) -> bool {
+        Self::candidates().any(|candidate| candidate.owns_table(table))
+    }
+
+    /// Whether a rule there may be an instance's.
+    pub(super) fn is_priority(priority: u32) -> bool {
+        let mut places =
+            Self::candidates().map(|candidate| candidate.first_priority()..=candidate.resume_priority());
+        places.any(|places| places.contains(&priority))
+    }
+
     fn candidates() -> impl Iterator<Item = Self> {
         (0..RANGES).map(|range| Self(FIRST + RANGE * range))
     }

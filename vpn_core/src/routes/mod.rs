@@ -46,6 +46,8 @@ mod marks;
 #[cfg(target_os = "linux")]
 mod on_link;
 #[cfg(target_os = "linux")]
+mod past;
+#[cfg(target_os = "linux")]
 mod path_mtu;
 mod plan;
 #[cfg(target_os = "linux")]
@@ -80,6 +82,8 @@ pub use mark::RoutingMark;
 pub use mark::reserve_mark;
 #[cfg(target_os = "linux")]
 pub use on_link::{networks_into, on_link_networks};
+#[cfg(target_os = "linux")]
+pub use past::{Exempt, rules_before_tunnels, traffic_past};
 #[cfg(target_os = "linux")]
 pub use path_mtu::route_mtu;
 pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, takes_default_route, tunnel_networks};

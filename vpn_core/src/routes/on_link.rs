@@ -54,7 +54,7 @@ fn networks_by(
 }
 
 /// Where a route of main leads without a gateway.
-pub(super) fn on_link(route: &RouteMessage) -> Option<IpNet> {
+fn on_link(route: &RouteMessage) -> Option<IpNet> {
     let has_gateway = route.attributes.iter().any(|attribute| {
         matches!(
             attribute,

@@ -4,6 +4,7 @@ use super::Finding;
 use crate::{
     journal::{Family, installed, netlink::Netlink, sysctl},
     network::PathFinder,
+    routes::rules_before_tunnels,
 };
 use std::net::IpAddr;
 
@@ -24,6 +25,7 @@ pub(super) fn probe_name() -> String {
 /// Looks at everything.
 pub(super) fn examine() -> Vec<Finding> {
     let mut findings = vec![policy_routing(), firewall(), ipv6()];
+    findings.extend(foreign_rules());
     findings.extend(SOMEWHERE.map(|(family, address)| way_out(family, address)));
     findings
 }
@@ -40,6 +42,13 @@ fn policy_routing() -> Finding {
         Ok(rules) => Finding::good(SUBJECT, format!("{} rules for IPv4", rules.len())),
         Err(error) => Finding::bad(SUBJECT, error.to_string()),
     }
+}
+
+/// Other programs' rules that a full tunnel does not come before.
+fn foreign_rules() -> Vec<Finding> {
+    let rules = rules_before_tunnels().unwrap_or_default();
+    let finding = |rule| Finding::notice("foreign rule", format!("comes before a tunnel's: {rule}"));
+    rules.into_iter().map(finding).collect()
 }
 
 fn firewall() -> Finding {
