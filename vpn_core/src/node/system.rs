@@ -340,8 +340,8 @@ impl System {
         self.restore_routes()
     }
 
-    /// The networks to which our own datagrams would go into the tunnel: by the routes in force, or, where somebody else makes
-    /// them, by those that we would make without a full tunnel's rules.
+    /// The networks in which no peer is reached: by the routes in force, or, where somebody else makes them, by those that we would
+    /// make without a full tunnel's rules.
     pub(super) fn inner_networks(&self) -> Vec<IpNet> {
         let connected = || self.addresses.iter().map(IpNet::trunc).collect();
         match &self.routes {

@@ -37,6 +37,7 @@ pub(super) struct System {
     /// Of a client.
     lan: Option<config::Lan>,
     allowed_ips: Vec<IpNet>,
+    endpoints: Vec<IpAddr>,
     name_servers: Vec<IpAddr>,
     /// Changes with the port of a new socket, too.
     kill_switch: RefCell<Option<Engaged>>,
@@ -90,6 +91,7 @@ impl System {
                 Role::Server => None,
             },
             allowed_ips: Vec::new(),
+            endpoints: Vec::new(),
             name_servers: interface.dns.clone(),
             kill_switch: RefCell::new(None),
             is_locked_down,
@@ -246,8 +248,9 @@ impl System {
         self.name_servers = servers.to_vec();
     }
 
-    /// Routes what the peers may use. Where they are reached does not matter: our sockets are scoped.
-    pub(super) fn route(&mut self, allowed_ips: &[IpNet], _endpoints: &[IpAddr]) -> Result<(), NodeError> {
+    /// Routes what the peers may use. Where they are reached does not matter for that: our sockets are scoped.
+    pub(super) fn route(&mut self, allowed_ips: &[IpNet], endpoints: &[IpAddr]) -> Result<(), NodeError> {
+        self.endpoints = endpoints.to_vec();
         let before = std::mem::replace(&mut self.allowed_ips, allowed_ips.to_vec());
         self.refresh_networks().inspect_err(|_| self.allowed_ips = before)
     }
@@ -309,9 +312,11 @@ impl System {
         self.restore_routes()
     }
 
-    /// The networks at which no peer is reached: those of our addresses. A scoped socket's datagrams do not follow the routes.
+    /// The networks in which no peer is reached, as on Linux: all that is in the tunnel, but for what covers an endpoint.
     pub(super) fn inner_networks(&self) -> Vec<IpNet> {
-        self.setup.addresses.iter().map(IpNet::trunc).collect()
+        let mut networks = self.tunnel_networks();
+        networks.retain(|network| !self.endpoints.iter().any(|endpoint| network.contains(endpoint)));
+        networks
     }
 
     /// The list of what was changed.

@@ -61,6 +61,8 @@ pub struct RoutePlan {
     /// Whether the rules refuse what the tunnel does not carry: they are then for both families, whatever is routed.
     pub(super) is_full: bool,
     connected: Vec<IpNet>,
+    /// The prefixes that are routed into the tunnel and around no endpoint.
+    inner: Vec<IpNet>,
 }
 
 impl RoutePlan {
@@ -76,6 +78,7 @@ impl RoutePlan {
             inbound: None,
             is_full: false,
             connected: Vec::new(),
+            inner: Vec::new(),
         }
     }
 
@@ -97,13 +100,17 @@ impl RoutePlan {
     /// Whether datagrams to `endpoint` would go into the tunnel: a peer has roamed to where a route of the main table
     /// covers it. Plan again with this endpoint, then.
     pub fn would_loop(&self, endpoint: IpAddr) -> bool {
-        self.inner_networks().any(|network| network.contains(&endpoint))
+        let unmarked = self.routes.iter().filter(|route| route.table == MAIN_TABLE);
+        unmarked
+            .map(|route| route.destination)
+            .chain(self.connected.iter().copied())
+            .any(|p| p.contains(&endpoint))
     }
 
-    /// The networks to which datagrams of our own would go into the tunnel, in spite of their mark: where no peer is reached.
+    /// The networks in which no peer is reached: those of our addresses, and the prefixes that are routed into the tunnel. Of these a
+    /// default route is none, nor is a prefix that covers an endpoint: our own datagrams leave beside it by their mark.
     pub fn inner_networks(&self) -> impl Iterator<Item = IpNet> + '_ {
-        let unmarked = self.routes.iter().filter(|route| route.table == MAIN_TABLE);
-        unmarked.map(|route| route.destination).chain(self.connected.iter().copied())
+        self.inner.iter().chain(&self.connected).copied()
     }
 
     #[cfg(target_os = "linux")]
@@ -160,7 +167,7 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
             prefix.prefix_len() == 0 || request.endpoints.iter().any(|endpoint| prefix.contains(endpoint))
         });
     let mut routes: Vec<DeviceRoute> =
-        ordinary.into_iter().map(|prefix| route(request, prefix, MAIN_TABLE)).collect();
+        ordinary.iter().map(|prefix| route(request, *prefix, MAIN_TABLE)).collect();
     let table = |prefix: &IpNet| request.mark.table(prefix.prefix_len());
     routes.extend(by_policy.iter().map(|prefix| route(request, *prefix, table(prefix))));
     // With a default route our tunnel address is a client's address. A gateway without one may well be asked for its own
@@ -178,6 +185,7 @@ pub fn plan(request: &RouteRequest<'_>) -> Result<RoutePlan, RouteError> {
         inbound: request.inbound.map(|inbound| inbound_text(request, inbound)),
         is_full: false,
         connected,
+        inner: ordinary,
     })
 }
 
@@ -203,6 +211,9 @@ fn full_plan(
 ) -> RoutePlan {
     let table = request.mark.full_tunnel_table();
     let destinations = full::destinations(prefixes, &connected);
+    let covers_endpoint =
+        |network: &IpNet| request.endpoints.iter().any(|endpoint| network.contains(endpoint));
+    let inner = full::networks(prefixes, &connected).filter(|network| !covers_endpoint(network)).collect();
     RoutePlan {
         interface: request.interface.clone(),
         routes: destinations.into_iter().map(|destination| route(request, destination, table)).collect(),
@@ -213,6 +224,7 @@ fn full_plan(
         inbound: request.inbound.map(|inbound| inbound_text(request, inbound)),
         is_full: true,
         connected,
+        inner,
     }
 }
 
@@ -344,6 +356,8 @@ mod tests {
         assert!(plan.would_loop("10.1.2.3".parse().unwrap()));
         assert!(!plan.would_loop("203.0.113.1".parse().unwrap()));
         assert!(plan.would_loop("10.66.0.9".parse().unwrap()), "the connected network");
+        let inner: Vec<IpNet> = plan.inner_networks().collect();
+        assert_eq!(inner, networks(&["10.0.0.0/8", "10.66.0.0/16", "fd66::/64"]), "all that loops");
     }
 
     #[test]
@@ -375,6 +389,13 @@ mod tests {
             "refused, not leaked"
         );
         assert!(!full.would_loop("10.1.2.3".parse().unwrap()));
+        let inner: BTreeSet<IpNet> = full.inner_networks().collect();
+        let expected = networks(&["10.66.0.0/16", "10.67.0.1/32", "172.16.0.1/32"]);
+        assert_eq!(
+            inner,
+            expected.into_iter().collect(),
+            "neither the default route nor what covers the endpoint"
+        );
         assert!(full.marks.is_some() && full.neighbours.is_some() && full.needs_mark());
         assert_eq!(
             tunnel_networks(&addresses, request.allowed_ips, &name_servers),
