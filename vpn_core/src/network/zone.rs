@@ -17,8 +17,8 @@ pub fn endpoint_text(endpoint: SocketAddr) -> String {
         index => if_indextoname(index).ok().and_then(|name| name.into_string().ok()),
     };
     match name {
-        Some(name) => format!("[{}%{name}]:{}", v6.ip(), v6.port()),
-        None => endpoint.to_string(), // An interface that is gone has its number only.
+        Some(name) if !name.is_empty() => format!("[{}%{name}]:{}", v6.ip(), v6.port()),
+        Some(_) | None => endpoint.to_string(), // An interface that is gone has its number only.
     }
 }
 
