@@ -12,12 +12,12 @@ in_ns left nft -f - <<'RULES'
 table inet forge {
   chain out {
     type filter hook postrouting priority 300
-    udp dport 51822 numgen inc mod 8 == 1 ip saddr set 10.9.0.1
-    udp dport 51822 numgen inc mod 8 == 5 ip saddr set 10.9.0.77
+    udp dport 51822 numgen inc mod 2 == 0 ip saddr set 10.9.0.77
+    udp dport 51822 ip saddr 198.51.100.1 ip saddr set 10.9.0.1
   }
 }
 RULES
-expect "all of 40 pings are answered" in_ns left ping -q -c 40 -i 0.05 -W 2 -w 10 10.9.0.2
+expect "all of 40 pings are answered, none of which comes from where left is" in_ns left ping -q -c 40 -i 0.05 -W 2 -w 10 10.9.0.2
 expect_equal "right still sends to left's own address" "$LEFT	198.51.100.1:51821" "$(wg_on right show "$(wg_name b)" endpoints)"
 
 for inside in 10.9.0.2:51822 10.9.0.99:51822; do
