@@ -11,7 +11,7 @@ use vpn_core::{
     base::Endpoint,
     device::{DataPlane, Device, Inbound},
     handshake::{PeerKey, PresharedKey},
-    tunnel::{Event, NotReady, PeerPlane, PeerSettings, Transmit},
+    tunnel::{Event, NotReady, PeerPlane, PeerSettings, StagedPacket, Transmit},
     udp::UdpSocket,
     wire::transport::{HEADER_SIZE, OVERHEAD},
 };
@@ -118,7 +118,8 @@ impl Client {
         let mut outbound = match self.gateway.begin_send(1, now) {
             Ok(outbound) => outbound,
             Err(NotReady::NoKeypair) => {
-                return self.device.handle_outbound(self.gateway.id(), &self.packet, now);
+                let packet = StagedPacket::local(self.packet.clone());
+                return self.device.handle_outbound(self.gateway.id(), packet, now);
             }
             Err(NotReady::NoEndpoint) => return,
         };
@@ -148,7 +149,10 @@ impl Client {
                 Event::HandshakeUnanswered { .. }
                 | Event::GaveUp { .. }
                 | Event::PathMtuChanged { .. }
-                | Event::PathLosesDatagrams { .. } => {}
+                | Event::PathLosesDatagrams { .. }
+                | Event::EndpointInside { .. }
+                | Event::KeyInTwoPlaces { .. }
+                | Event::SessionsCutShort { .. } => {}
             }
         }
     }

@@ -54,6 +54,7 @@ pub(crate) fn settings(seed: u32, inner: Ipv4Addr) -> DeviceSettings {
         mtu_policy: MtuPolicy::UNLIMITED,
         rekey_after: REKEY_AFTER_TIME,
         local: HashSet::from([IpAddr::V4(inner)]),
+        networks: Vec::new(),
         forwarding: Forwarding::Off,
     }
 }

@@ -17,8 +17,9 @@ use std::{
 const MAX_HANDSHAKES: usize = 512;
 /// Packets that wait to be staged at the most; about 1.5 MB of full-sized ones.
 const MAX_STAGED: usize = 1024;
-/// Probes and answers of one peer that wait at the most: it sends a dozen a round. More of them push out nobody else's.
-const MAX_PATH_MESSAGES: usize = 16;
+/// Probes and answers of one peer that wait at the most: a round has up to 21 probes, and both ends may search at once. More of
+/// them push out nobody else's.
+const MAX_PATH_MESSAGES: usize = 64;
 /// Handshake messages of each kind taken at once, so that timers and attention are never far behind.
 const HANDSHAKES_AT_ONCE: usize = 32;
 
