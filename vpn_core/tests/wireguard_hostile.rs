@@ -395,7 +395,7 @@ fn initiations_with_a_cookie_wait_apart_from_those_of_strangers() {
     let datagram = initiation(77, 5, pair.now);
     assert_eq!(standing(&mut pair, datagram.clone(), STRANGER), Standing::Stranger);
     // Under load the server hands out a cookie, which the next initiation carries.
-    pair.server.note_backlog(1000, pair.now);
+    pair.server.note_backlog(1000, 0, pair.now);
     let (local, mut drained) = (LocalKey::new(key(77)), drain(&mut pair.server));
     let mut remote = RemoteKey::new(&local, key(2).public_key());
     let next = |remote: &mut RemoteKey, now| {

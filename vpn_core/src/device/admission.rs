@@ -19,7 +19,8 @@ const SOURCE_INITS_PER_SECOND: u32 = 20;
 const SOURCE_BURST: u32 = 40;
 /// What an IPv6 /48, which many customers get as a whole, may have answered: as much as so many of its /64.
 const SUBNETS_PER_SITE: u32 = 8;
-/// Inits that wait for control from which on cookies are demanded, and for how long after they were seen.
+/// Inits that wait for control from which on cookies are demanded, and for how long after they were seen. With as many that
+/// have a cookie nothing is left for doubted sources.
 const BUSY_BACKLOG: usize = 64;
 const BUSY_TIME: Duration = Duration::from_secs(1);
 /// Sources remembered; bounds the memory that a stranger can take to about 5 MB. Only addresses that answered with a cookie
@@ -33,8 +34,8 @@ const FINISH_GRACE: Duration = Duration::from_secs(1);
 const MAX_UNFINISHED: u32 = 4;
 /// How long doubt lasts, unless a finish ends it: each source costs us one handshake in that time.
 const DOUBT_TIME: Duration = Duration::from_secs(60);
-/// Inits per second that all doubted sources together may have answered, and at once: a tenth of a core. Who shares an
-/// address with an attacker gets through by that, if later.
+/// Inits per second that all doubted sources together may have answered, and at once, while control keeps up: a tenth of a
+/// core. Who shares an address with an attacker gets through by that, if later.
 const DOUBTED_INITS_PER_SECOND: u32 = 512;
 const DOUBTED_BURST: u32 = 64;
 
@@ -62,6 +63,8 @@ pub(super) struct Admission {
     sources: HashMap<Source, Record>,
     /// What is left for doubted sources.
     doubted: Bucket,
+    /// Whether so many inits with a cookie wait for control that nothing is left.
+    is_behind: bool,
     /// Not before this is a full table looked through.
     sweep_at: Instant,
 }
@@ -82,6 +85,7 @@ impl Admission {
             busy_until: None,
             sources: HashMap::new(),
             doubted: Bucket::full(DOUBTED_BURST, now),
+            is_behind: false,
             sweep_at: now,
         }
     }
@@ -119,11 +123,13 @@ impl Admission {
         self.free.take()
     }
 
-    /// Control found `waiting` inits in its queue.
-    pub(super) fn note_backlog(&mut self, waiting: usize, now: Instant) {
-        if waiting >= BUSY_BACKLOG {
+    /// Control found so many inits in its queues: those of strangers, and those with a cookie.
+    pub(super) fn note_backlog(&mut self, strangers: usize, reachable: usize, now: Instant) {
+        if strangers >= BUSY_BACKLOG {
             self.busy_until = Some(now + BUSY_TIME);
         }
+        // Refusing is much faster than answering, so this is over soon, and nobody finds the queue full.
+        self.is_behind = reachable >= BUSY_BACKLOG;
     }
 
     /// A handshake that was answered to `ip` came to its end: nobody from there is doubted.
@@ -158,7 +164,7 @@ impl Admission {
         }
         if is_doubted {
             self.doubted.refill(DOUBTED_INITS_PER_SECOND, DOUBTED_BURST, now);
-            if !self.doubted.take() {
+            if self.is_behind || !self.doubted.take() {
                 return false;
             }
         }
@@ -365,9 +371,9 @@ mod tests {
     fn a_backlog_demands_cookies_for_a_second() {
         let now = Instant::now();
         let mut admission = Admission::new(now);
-        admission.note_backlog(BUSY_BACKLOG - 1, now);
+        admission.note_backlog(BUSY_BACKLOG - 1, 0, now);
         assert_eq!(admission.admit(v4(1), || false, 0, now), Verdict::Answer);
-        admission.note_backlog(BUSY_BACKLOG, now);
+        admission.note_backlog(BUSY_BACKLOG, 0, now);
         assert_eq!(admission.admit(v4(1), || false, 0, now), Verdict::DemandCookie);
         assert_eq!(admission.admit(v4(1), || true, 0, now), Verdict::Answer);
         assert_eq!(admission.admit(v4(1), || false, 0, now + BUSY_TIME), Verdict::Answer);
@@ -437,7 +443,7 @@ mod tests {
     #[test]
     fn sources_that_return_cookies_and_finish_nothing_hold_nobody_up() {
         for (sources, inits_per_second, capacity) in
-            [(300, 8_000, 4_000), (16_000, 8_000, 3_000), (16_000, 16_000, 4_000)]
+            [(300, 8_000, 4_000), (16_000, 8_000, 3_000), (16_000, 16_000, 4_000), (1_600, 1_000, 400)]
         {
             let flood = Flood { sources, inits_per_second, capacity };
             let p95 = p95(&flood.waiting_times(8..12, Instant::now()));

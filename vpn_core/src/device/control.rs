@@ -215,9 +215,9 @@ impl Device {
         }
     }
 
-    /// Control is behind by `waiting` inits: a sign of load (protocol.md 5.3).
-    pub fn note_backlog(&mut self, waiting: usize, now: Instant) {
-        self.admission.note_backlog(waiting, now);
+    /// Control is behind by so many inits, of strangers and of those who returned a cookie: a sign of load (protocol.md 5.3).
+    pub fn note_backlog(&mut self, strangers: usize, reachable: usize, now: Instant) {
+        self.admission.note_backlog(strangers, reachable, now);
     }
 
     /// Whether `key` is our own.

@@ -44,7 +44,7 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
         for (peer, packet) in mail.staged {
             device.handle_outbound(peer, packet, now);
         }
-        device.note_backlog(mail.inits_waiting, now);
+        device.note_backlog(mail.strangers_waiting, mail.reachable_waiting, now);
         for (datagram, from) in mail.handshakes.in_order() {
             device.handle_control(&datagram, from, now);
         }

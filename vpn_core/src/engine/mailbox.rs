@@ -44,7 +44,9 @@ pub(super) struct Mail {
     pub(super) path_messages: BTreeMap<PeerId, Vec<PathMessage>>,
     pub(super) handshakes: Handshakes,
     /// How many strangers' inits there were before these were taken.
-    pub(super) inits_waiting: usize,
+    pub(super) strangers_waiting: usize,
+    /// How many inits with a cookie there were.
+    pub(super) reachable_waiting: usize,
     pub(super) stop: bool,
 }
 
@@ -116,7 +118,8 @@ impl Mailbox {
             }
             mail = self.arrived.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        mail.inits_waiting = mail.handshakes.strangers.len();
+        mail.strangers_waiting = mail.handshakes.strangers.len();
+        mail.reachable_waiting = mail.handshakes.reachable.len();
         let (handshakes, stop) = (mail.handshakes.split_off(HANDSHAKES_AT_ONCE), mail.stop);
         std::mem::replace(&mut *mail, Mail { handshakes, stop, ..Mail::default() })
     }
@@ -241,7 +244,7 @@ mod tests {
         let first = mailbox.wait(None);
         let counts = (first.handshakes.strangers.len(), first.handshakes.proven.len());
         assert_eq!(counts, (HANDSHAKES_AT_ONCE, 1));
-        assert_eq!(first.inits_waiting, MAX_HANDSHAKES);
+        assert_eq!((first.strangers_waiting, first.reachable_waiting), (MAX_HANDSHAKES, 0));
         assert!(first.attention.contains(&PeerId(3)));
         let mut rest = 0;
         while rest < MAX_HANDSHAKES - HANDSHAKES_AT_ONCE {

@@ -72,7 +72,7 @@ struct Model {
     clients: Vec<Client>,
     /// When the others began, and how long it took.
     connected: Vec<(Instant, Duration)>,
-    /// Inits that control has time to answer now.
+    /// Inits that control has time to answer now; below zero while it is still at one.
     credit: f64,
 }
 
@@ -149,7 +149,8 @@ impl Model {
 
     fn serve(&mut self, capacity: f64, now: Instant) {
         self.credit = (self.credit + capacity).min(2.0 * capacity);
-        while self.credit >= 1.0
+        self.admission.note_backlog(0, self.queue.len(), now);
+        while self.credit > 0.0
             && let Some(sender) = self.queue.pop_front()
         {
             if self.admission.admit(sender.address(), || true, self.half_open.len(), now) != Verdict::Answer {
