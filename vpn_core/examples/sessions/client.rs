@@ -174,7 +174,7 @@ fn packet(source: Ipv4Addr) -> Vec<u8> {
     packet[12..16].copy_from_slice(&source.octets());
     packet[16..20].copy_from_slice(&INNER.octets());
     let words = packet[..IP_HEADER].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
-    let sum = words.fold(0, |sum: u32, word| sum + word);
+    let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     packet[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
     packet[20..22].copy_from_slice(&SINK_PORT.to_be_bytes());

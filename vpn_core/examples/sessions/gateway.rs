@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 use vpn_core::{
     asymmetric::{Identity, PublicKey},
@@ -127,25 +127,24 @@ impl Gateway {
         let counts = DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), drops.get(*reason)));
         counts.filter(|(_, count)| *count > 0).map(|(name, count)| (name, count.into())).collect()
     }
+}
 
-    /// What its threads have spent, by name.
-    pub(crate) fn cpu_seconds(&self) -> BTreeMap<String, f64> {
-        let _running = &self.engine;
-        let mut spent = BTreeMap::new();
-        for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            let Ok(stat) = fs::read_to_string(task.path().join("stat")) else { continue };
-            // pid (name) state ..., with user and system time as fields 14 and 15 in hundredths of a second.
-            let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")) else {
-                continue;
-            };
-            let ticks: f64 =
-                rest.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-            if ["control", "packet"].contains(&name) {
-                *spent.entry(name.to_owned()).or_default() += Duration::from_millis(10).as_secs_f64() * ticks;
-            }
+/// What the gateway's threads have spent, by name.
+pub(crate) fn cpu_seconds() -> BTreeMap<String, f64> {
+    /// What the kernel counts in.
+    const TICK: f64 = 0.01;
+    let mut spent = BTreeMap::new();
+    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let Ok(stat) = fs::read_to_string(task.path().join("stat")) else { continue };
+        // "number (name) state ...": the time as a user and that in the kernel are fields 14 and 15.
+        let name_and_rest = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") "));
+        let Some((name, rest)) = name_and_rest else { continue };
+        let ticks: f64 = rest.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+        if ["control", "packet"].contains(&name) {
+            *spent.entry(name.to_owned()).or_default() += TICK * ticks;
         }
-        spent
     }
+    spent
 }
 
 /// Who the gateway is.

@@ -4,13 +4,12 @@
 //! sudo unshare --net cargo run --release -p vpn_core --example sessions -- --sessions 1000 --seconds 30
 //! ```
 //!
-//! It runs in a network namespace of its own, as root, and prints one JSON object. The gateway is an [`Engine`] with a TUN
+//! It runs in a network namespace of its own (so on Linux), as root, and prints one JSON object. The gateway is an [`Engine`] with a TUN
 //! device, its clients are [`Device`]s that share a socket; each client has an address of its own in 127.0.0.0/8, and sends
 //! packets that nobody answers. `--flood-sources` adds attackers who return every cookie and finish no handshake.
 //!
 //! [`Engine`]: vpn_core::engine::Engine
 //! [`Device`]: vpn_core::device::Device
-#![cfg(target_os = "linux")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports what it measured")]
 
 mod client;
@@ -123,10 +122,10 @@ fn run(options: &Options) -> Value {
             scope.spawn(move || flood.run(is_over))
         });
         thread::sleep(options.flood_lead);
-        let before = gateway.cpu_seconds();
+        let before = gateway::cpu_seconds();
         let mut swarm = Swarm::new(options, &gateway);
         let outcome = swarm.run(Instant::now() + options.seconds);
-        let after = gateway.cpu_seconds();
+        let after = gateway::cpu_seconds();
         is_over.store(true, Ordering::Relaxed);
         let flood = flood.map(|thread| thread.join().expect("the flood does not panic"));
         json!({
