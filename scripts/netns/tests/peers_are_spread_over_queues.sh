@@ -11,8 +11,8 @@ fault_of() {
   toml_set "$(server_toml)" interface queues "$1"
   expect_exit 1 "queues = $1 is refused" on gateway vpn-server check -c "$(server_toml)"
 }
-# bound: the sockets on our port that receive; each has one beside it, at an address that nobody has, which only sends.
-bound() { in_ns gateway ss -Hlun "sport = $PORT" | grep -v '\[100::1\]'; }
+# bound: the sockets on our port that anything arrives on; those at 100::1, which nobody has, only send.
+bound() { in_ns gateway ss -Hlun "sport = $PORT" | grep -vF '[100::1]'; }
 
 lab_up
 init_server

@@ -75,11 +75,13 @@ pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::
 /// A second way out of the port that `receiving` is bound to, for datagrams over IPv6 that are cut by the interface's MTU and not by
 /// what ICMP says ([`super::Cut`]). It is bound to an address that nobody has (RFC 6666), so that nothing ever arrives on it; what it
 /// sends has to name its source. `None` where the kernel knows no such thing: then the one socket does for all.
-pub(super) fn second_way_out(
-    receiving: BorrowedFd<'_>,
-    port: u16,
-    config: &UdpConfig,
-) -> io::Result<Option<OwnedFd>> {
+pub(super) fn second_way_out(receiving: BorrowedFd<'_>, port: u16, config: &UdpConfig) -> Option<OwnedFd> {
+    open_second(receiving, port, config)
+        .inspect_err(|error| tracing::info!(%error, "forged ICMPv6 messages can have datagrams cut"))
+        .ok()
+}
+
+fn open_second(receiving: BorrowedFd<'_>, port: u16, config: &UdpConfig) -> io::Result<OwnedFd> {
     const NOBODY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
     let fd = open(libc::AF_INET6)?;
     let set = |level, option, value| sys::set_option(fd.as_fd(), level, option, value);
@@ -94,7 +96,7 @@ pub(super) fn second_way_out(
     sys::bind(fd.as_fd(), &Name::of((NOBODY, port).into(), true))?;
     // From here on its source has to be an address of ours.
     set(libc::SOL_IPV6, libc::IPV6_FREEBIND, 0)?;
-    Ok(Some(fd))
+    Ok(fd)
 }
 
 /// Options without which the socket would not do what its user expects, and buffers.

@@ -99,8 +99,8 @@ pub(super) fn allow_cutting(fd: BorrowedFd<'_>, v6: bool, allowed: bool) -> io::
 }
 
 /// There is none: the kernel cuts by the interface's MTU anyway.
-pub(super) fn second_way_out(_: BorrowedFd<'_>, _: u16, _: &UdpConfig) -> io::Result<Option<OwnedFd>> {
-    Ok(None)
+pub(super) fn second_way_out(_: BorrowedFd<'_>, _: u16, _: &UdpConfig) -> Option<OwnedFd> {
+    None
 }
 
 /// Options without which the socket would not do what its user expects, and buffers.

@@ -83,14 +83,7 @@ impl UdpSocket {
         sys::bind(fd.as_fd(), &Name::of(listen, v6)).map_err(|source| bind_error(config.listen, source))?;
         let socket = std::net::UdpSocket::from(fd);
         let local = socket.local_addr().map_err(system("getsockname", config.listen))?;
-        let second = if v6 {
-            second_way_out(socket.as_fd(), local.port(), config).unwrap_or_else(|error| {
-                tracing::info!(%error, "forged ICMPv6 messages can have datagrams cut");
-                None
-            })
-        } else {
-            None
-        };
+        let second = if v6 { second_way_out(socket.as_fd(), local.port(), config) } else { None };
         Ok(Self {
             socket,
             second,
