@@ -31,7 +31,12 @@ pub(crate) fn inside(name: &str, hidden: &[&str]) -> bool {
         let _ = write!(hide, "mount --bind /dev/null $(command -v {program}) && ");
     }
     // A /run of its own, so that `ip netns add` leaves no names on the host.
-    let script = format!("mount -t tmpfs tmpfs /run && {hide} ip link set lo up && exec \"$0\" \"$@\"");
+    // Without duplicate address detection, whose end changes the routes whatever the test does.
+    let no_detection =
+        "for kind in all default; do echo 0 >/proc/sys/net/ipv6/conf/$kind/accept_dad || true; done";
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && {no_detection}; {hide} ip link set lo up && exec \"$0\" \"$@\""
+    );
     let output = Command::new("unshare")
         .args(["--net", "--mount", "sh", "-c", &script])
         .arg(env::current_exe().unwrap())
