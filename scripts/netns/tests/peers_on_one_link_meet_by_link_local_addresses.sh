@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The gateway's endpoint is a link-local address with a zone. The interface comes after the client was started, and comes again with
 # another number.
-set -euo pipefail
+# shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
 
 add_node gateway client

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A packet to a client that was never there, or to an address of the pool that nobody has: its sender is told at once, on the
 # gateway and at a client, over IPv4 and IPv6, as by the kernel's WireGuard. Programs fail instead of waiting for minutes.
-set -euo pipefail
+# shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
 
 tunnel_up
