@@ -225,3 +225,13 @@ fn of_many_that_start_at_once_one_gets_the_socket() {
     assert_eq!(winners, 1);
     assert_eq!(fs::read_dir(&path).expect("readable").count(), 0);
 }
+
+#[test]
+fn a_folder_of_ours_that_others_may_write_to_is_closed_to_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).expect("ours");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _server = runtime.block_on(async { UapiServer::bind(folder.path(), "wg0") }).expect("bound");
+    let mode = fs::metadata(folder.path()).expect("there").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1755);
+}

@@ -7,14 +7,17 @@ use crate::{
     network::zone_index,
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::{
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+    unistd::Uid,
+};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{MetadataExt as _, OpenOptionsExt as _},
+            fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
             net::UnixStream as BlockingStream,
         },
     },
@@ -93,6 +96,7 @@ impl UapiServer {
         // The working folder may change.
         let path = path::absolute(&path).map_err(|source| UapiBindError::System { path, source })?;
         let system = |source| UapiBindError::System { path: path.clone(), source };
+        close_to_others(folder).map_err(system)?;
         make_own_folder(folder, 0o755)?;
         // Decides between two that start at once. Other implementations do not look at it.
         let _lock = lock(&path).map_err(system)?;
@@ -167,6 +171,19 @@ impl Drop for UapiServer {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Takes the right to write to the sockets' folder from others, if the folder is ours: a file system that was mounted there, as
+/// containers do, lets everybody write.
+fn close_to_others(folder: &Path) -> io::Result<()> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let Ok(metadata) = fs::symlink_metadata(folder) else { return Ok(()) }; // It is made next, or its fault is told.
+    let mode = metadata.mode() & 0o7777;
+    if !metadata.is_dir() || metadata.uid() != Uid::effective().as_raw() || mode & OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    tracing::info!(folder = %folder.display(), mode = format!("{mode:o}"), "nobody else may write here from now on");
+    fs::set_permissions(folder, Permissions::from_mode(mode & !OTHERS_WRITE))
 }
 
 /// A locked file beside a socket, there for as long as it is locked.
