@@ -142,7 +142,12 @@ impl Network {
 
     /// A client (node 0) that stays connected with a gateway (node 1) that knows no endpoint of it.
     pub(crate) fn client_and_gateway() -> Self {
-        let mut net = Self::new();
+        Self::new().with_client_and_gateway()
+    }
+
+    /// The same, in this network that has no nodes yet.
+    pub(crate) fn with_client_and_gateway(self) -> Self {
+        let mut net = self;
         let (client, gateway) = (net.add(NodeSettings::new(1)), net.add(NodeSettings::new(2)));
         let towards_client = net.peering(client);
         net.nodes[gateway].set_peer(Peering { endpoints: Vec::new(), ..towards_client }, net.now);

@@ -84,3 +84,24 @@ fn short_outage_is_over_when_the_path_is_back() {
     let events = net.nodes[0].count(|event| matches!(event, Event::PeerDead { .. }));
     assert_eq!(events, 0);
 }
+
+#[test]
+fn no_init_to_an_unresponsive_peer_is_replaced_unheard_of_while_traffic_goes_on() {
+    // Names are looked up again by the count of inits that had no answer.
+    for seed in 0..20 {
+        let mut net = Network::seeded(seed).with_client_and_gateway();
+        net.run_for(secs(1));
+        net.cut();
+        for _ in 0..85 {
+            net.send(0, 1);
+            net.run_for(millis(700));
+        }
+        let inits = net.nodes[0].events.iter().filter_map(|(_, event)| match event {
+            Event::HandshakeUnanswered { unanswered, .. } => Some(unanswered.inits),
+            _ => None,
+        });
+        let inits: Vec<u32> = inits.collect();
+        assert!(inits.len() >= 8, "{inits:?}");
+        assert!(inits.windows(2).all(|pair| pair[1] == pair[0] + 1), "seed {seed}: {inits:?}");
+    }
+}

@@ -144,6 +144,10 @@ impl Tunnel {
         if self.slots.current.is_none() {
             return; // The handshake under way has timers of its own.
         }
+        let is_asked = self.attempt.is_some() || self.begin_at.is_some();
+        if is_asked && self.is_silent() {
+            return; // So has that which its silence began. A new one in its place would be an init that nobody hears of.
+        }
         self.cut_sessions.note_silence(cx.now);
         self.note_silence(cx);
         self.probe(cx);
