@@ -3,10 +3,11 @@
 
 serve PORT ADDRESS           TCP on all addresses, both families, and UDP on one of IPv4; says "serving"
 ask ADDRESS PORT [udp]       one question; status 0 when it is answered within 2 s
+hold ADDRESS PORT FILE       one TCP connection that is silent until FILE is there, and then sends every 0.2 s; says "holding" and its port
 talk ADDRESS PORT            one TCP connection with a question every 0.2 s, until none is answered for 5 s: says "talking" after the
                              first, and at the end how many were answered
 """
-import select, socket, sys, time
+import os, select, socket, sys, time
 
 
 def serve(port, address):
@@ -40,6 +41,16 @@ def ask(address, port, kind=socket.SOCK_STREAM):
     return asking.recv(99) == b"hello"
 
 
+def hold(address, port, file):
+    held = socket.create_connection((address, port), 2)
+    print("holding", held.getsockname()[1], flush=True)
+    while not os.path.exists(file):
+        time.sleep(0.1)
+    while True:
+        held.sendall(b"secret")
+        time.sleep(0.2)
+
+
 def talk(address, port):
     talking = socket.create_connection((address, port), 2)
     talking.settimeout(5)
@@ -63,6 +74,8 @@ def main():
         serve(int(rest[0]), rest[1])
     elif what == "ask":
         sys.exit(not ask(rest[0], int(rest[1]), socket.SOCK_DGRAM if rest[2:] else socket.SOCK_STREAM))
+    elif what == "hold":
+        hold(rest[0], int(rest[1]), rest[2])
     elif what == "talk":
         talk(rest[0], int(rest[1]))
 

@@ -59,8 +59,8 @@ impl KillSwitchRequest<'_> {
     }
 
     /// The rule that lets everything of connections from outside pass; `routes` gives these the mark.
-    fn inbound_rule(&self, keyword: &str) -> Option<String> {
-        self.inbound.then(|| format!("{keyword} mark {} accept", self.mark.inbound()))
+    fn inbound_rule(&self) -> Option<String> {
+        self.inbound.then(|| format!("meta mark {} accept", self.mark.inbound()))
     }
 }
 
@@ -107,7 +107,7 @@ fn input(request: &KillSwitchRequest<'_>) -> Vec<String> {
     // Answers to our datagrams, and the errors that routers send about them.
     rules.push(format!("ct mark {} accept", mark.value()));
     rules.push(format!("ct mark {} accept", request.other_marks()));
-    rules.extend(request.inbound_rule("ct"));
+    rules.extend(request.inbound_rule());
     rules.extend(request.listen_port.map(|port| format!("udp dport {port} accept")));
     rules.push("meta nfproto ipv4 udp sport 67 udp dport 68 accept".to_owned());
     rules.push("meta nfproto ipv6 udp sport 547 udp dport 546 accept".to_owned());
@@ -128,7 +128,7 @@ fn forward(request: &KillSwitchRequest<'_>) -> Vec<String> {
         format!("oifname \"{interface}\" accept"),
     ];
     // Connections from outside that are translated to a container.
-    rules.extend(request.inbound_rule("ct"));
+    rules.extend(request.inbound_rule());
     rules.push(format!("meta l4proto {{ tcp, udp }} th dport {{ {NAME_PORTS} }} drop"));
     rules.extend(for_networks(request.tunnel, "daddr", "drop"));
     let local = request.lan.networks();
@@ -147,7 +147,7 @@ fn output(request: &KillSwitchRequest<'_>) -> Vec<String> {
         format!("meta mark {mark} ct mark set {mark} accept"),
         format!("meta mark {} ct mark set meta mark accept", request.other_marks()),
     ];
-    rules.extend(request.inbound_rule("meta"));
+    rules.extend(request.inbound_rule());
     rules.extend([
         // Before the local network: its resolver would learn every name.
         format!("meta l4proto {{ tcp, udp }} th dport {{ {NAME_PORTS} }} {REFUSE}"),
@@ -304,7 +304,7 @@ table inet vpn_vpn0_kill_switch {
         let fresh: Vec<&str> = allowed.lines().filter(|line| !refused.contains(*line)).collect();
         assert_eq!(
             fresh,
-            ["\t\tct mark 52199 accept", "\t\tct mark 52199 accept", "\t\tmeta mark 52199 accept"]
+            ["\t\tmeta mark 52199 accept", "\t\tmeta mark 52199 accept", "\t\tmeta mark 52199 accept"]
         );
     }
 }

@@ -6,8 +6,10 @@
 //! has it, whatever arrives later.
 //!
 //! Connections that are there already need more. Connection tracking may begin only with the tunnel, and then takes the
-//! direction of the first packet that it sees for that of the connection. So nothing counts as new but TCP's SYN, what is
-//! established to a listening port at that moment is named one by one, and so is what programs of this host have opened by UDP.
+//! direction of the first packet that it sees for that of the connection. So a TCP connection is inbound when this host, or a
+//! container, has answered a SYN by its own SYN and ACK, which no connection does that it has opened: whoever forges a SYN for one
+//! of those gets nothing out of the tunnel. What is established to a listening port at the start is named one by one, and
+//! so is what programs of this host have opened by UDP.
 
 use core::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -109,11 +111,26 @@ pub(super) fn inbound_text(request: &RouteRequest<'_>, inbound: &Inbound) -> Str
     let _ = writeln!(text, "\t\tiifname {{ \"lo\", \"{tunnel}\" }} return");
     text.push_str(&named("tcp", &inbound.accepted, Side::Arriving, &format!("ct mark 0 ct mark set {mark}")));
     text.push_str(&named("udp", &inbound.opened, Side::Arriving, "return"));
-    let new = format!("ct state new ct direction original ct mark 0 fib daddr type local ct mark set {mark}");
-    let _ = writeln!(text, "\t\ttcp flags & (fin | syn | rst | ack) == syn {new}");
-    let _ = writeln!(text, "\t\tmeta l4proto != tcp {new}");
+    let unaccepted = request.mark.unaccepted();
+    let new = "ct state new ct direction original ct mark 0 fib daddr type local ct mark set";
+    let flags = "tcp flags & (fin | syn | rst | ack) ==";
+    let accepted = format!("{flags} syn | ack ct direction reply ct mark {unaccepted} ct mark set {mark}");
+    let _ = writeln!(text, "\t\t{flags} syn {new} {unaccepted}");
+    // Also before it is accepted: the socket that accepts it takes the mark of this packet.
+    let _ = writeln!(
+        text,
+        "\t\t{flags} syn ct direction original ct mark {unaccepted} meta mark 0 meta mark set {mark}"
+    );
+    let _ = writeln!(text, "\t\t{accepted}"); // a container's
+    let _ = writeln!(text, "\t\tmeta l4proto != tcp {new} {mark}");
     let _ = writeln!(text, "\t\tmeta mark 0 ct mark {mark} meta mark set {mark}");
     text.push_str("\t}\n\tchain answers {\n\t\ttype route hook output priority mangle; policy accept;\n");
+    let _ = writeln!(text, "\t\t{accepted}");
+    // A closed port refuses with the number 0, as no connection that was ever open does (RFC 9293, 3.10.7.1).
+    let _ = writeln!(
+        text,
+        "\t\t{flags} rst | ack tcp sequence 0 meta mark 0 ct direction reply ct mark {unaccepted} meta mark set {mark}"
+    );
     let _ = writeln!(text, "\t\tmeta mark 0 ct direction reply ct mark {mark} meta mark set {mark}");
     let set = format!("meta mark 0 ct mark {{ 0, {mark} }} ct mark set {mark} meta mark set {mark}");
     text.push_str(&named("tcp", &inbound.accepted, Side::Leaving, &set));

@@ -23,6 +23,8 @@ const FULL_TUNNEL_PLACES: u32 = 7;
 /// The first number behind the tables of a range: a table that stays empty, and a mark without tables.
 const EMPTY_TABLE: u32 = 198;
 const INBOUND: u32 = 199;
+/// Above all marks of tunnels.
+const UNACCEPTED: u32 = 1 << 16;
 
 /// One mask for the marks of all instances, and for what wg-quick and NetworkManager give to their tunnels (51820 and
 /// somewhat above): 49152 to 65535. What carries one of these is a tunnel's own datagram, or an answer that belongs beside it.
@@ -70,6 +72,12 @@ impl RoutingMark {
     /// The mark of answers to connections from outside.
     pub fn inbound(self) -> u32 {
         self.0 + INBOUND
+    }
+
+    /// What connection tracking has for a TCP connection from outside that this host has not accepted yet. No rule passes over
+    /// it as a firewall mark.
+    pub(super) fn unaccepted(self) -> u32 {
+        self.inbound() | UNACCEPTED
     }
 
     /// The marks of the sockets of all other instances that there can be.

@@ -451,12 +451,16 @@ table inet vpn_vpn0_inbound {
 \t\tiifname { \"lo\", \"vpn0\" } return
 \t\tip saddr . tcp sport . ip daddr . tcp dport { 203.0.113.2 . 40000 . 192.0.2.2 . 22 } ct mark 0 ct mark set 52199
 \t\tip6 saddr . udp sport . ip6 daddr . udp dport { 2001:db8:8::8 . 443 . 2001:db8::2 . 40000 } return
-\t\ttcp flags & (fin | syn | rst | ack) == syn ct state new ct direction original ct mark 0 fib daddr type local ct mark set 52199
+\t\ttcp flags & (fin | syn | rst | ack) == syn ct state new ct direction original ct mark 0 fib daddr type local ct mark set 117735
+\t\ttcp flags & (fin | syn | rst | ack) == syn ct direction original ct mark 117735 meta mark 0 meta mark set 52199
+\t\ttcp flags & (fin | syn | rst | ack) == syn | ack ct direction reply ct mark 117735 ct mark set 52199
 \t\tmeta l4proto != tcp ct state new ct direction original ct mark 0 fib daddr type local ct mark set 52199
 \t\tmeta mark 0 ct mark 52199 meta mark set 52199
 \t}
 \tchain answers {
 \t\ttype route hook output priority mangle; policy accept;
+\t\ttcp flags & (fin | syn | rst | ack) == syn | ack ct direction reply ct mark 117735 ct mark set 52199
+\t\ttcp flags & (fin | syn | rst | ack) == rst | ack tcp sequence 0 meta mark 0 ct direction reply ct mark 117735 meta mark set 52199
 \t\tmeta mark 0 ct direction reply ct mark 52199 meta mark set 52199
 \t\tip daddr . tcp dport . ip saddr . tcp sport { 203.0.113.2 . 40000 . 192.0.2.2 . 22 } meta mark 0 ct mark { 0, 52199 } ct mark set 52199 meta mark set 52199
 \t}
