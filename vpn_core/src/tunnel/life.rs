@@ -49,6 +49,8 @@ pub struct Tunnel {
     is_doubtful: bool,
     /// Which configured endpoint is tried next, counted around.
     next_endpoint: usize,
+    /// An endpoint that is not used because it lies inside the tunnel; used again when it no longer does.
+    inside_endpoint: Option<SocketAddr>,
     /// When the peer was found silent; over as soon as something authentic is received.
     silent_since: Option<Instant>,
     /// When a keepalive last asked for an answer.
@@ -79,6 +81,7 @@ impl Tunnel {
             unanswered: None,
             is_doubtful: false,
             next_endpoint: 0,
+            inside_endpoint: None,
             silent_since: None,
             asked: None,
             last_handshake: None,
@@ -158,24 +161,33 @@ impl Tunnel {
         }
     }
 
-    /// Sends to `endpoint` from now on, as an administrator said; the peer may move it again. One inside the tunnel is not taken.
+    /// Sends to `endpoint` from now on, as an administrator said; the peer may move it again. One inside the tunnel is not taken as long
+    /// as it is inside.
     pub fn move_endpoint(&mut self, endpoint: SocketAddr, cx: &mut Context<'_>) {
         if cx.inner.contains(endpoint.ip()) {
+            self.inside_endpoint = Some(endpoint);
             cx.events.push_back(Event::EndpointInside { peer: self.plane.id(), endpoint });
         } else {
+            self.inside_endpoint = None;
             self.plane.set_endpoint(Some(Endpoint::to(endpoint)));
         }
         self.start(cx);
     }
 
-    /// Gives up an endpoint that has come to lie inside the tunnel. Where none is known, the next configured one is taken.
+    /// Gives up an endpoint that has come to lie inside the tunnel. Where none is known, the next configured one is taken, or one that
+    /// was given up and lies outside again.
     pub fn leave_inner_endpoint(&mut self, inner: &InnerNetworks, events: &mut VecDeque<Event>) {
         if let Some(endpoint) = self.plane.endpoint().filter(|known| inner.contains(known.remote.ip())) {
             self.plane.set_endpoint(None);
+            self.inside_endpoint = Some(endpoint.remote);
             events.push_back(Event::EndpointInside { peer: self.plane.id(), endpoint: endpoint.remote });
         }
         if self.plane.endpoint().is_none() {
             self.try_next_endpoint(inner);
+        }
+        if self.plane.endpoint().is_none() {
+            let outside = self.inside_endpoint.take_if(|known| !inner.contains(known.ip()));
+            self.plane.set_endpoint(outside.map(Endpoint::to));
         }
     }
 
