@@ -29,5 +29,19 @@ expect_ping left 10.9.0.2
 # A more than usual prefix that covers the endpoint in use: the kernel would send into the interface, and so would we.
 wg_on left set "$(wg_name a)" peer "$RIGHT" allowed-ips 10.9.0.2/32,198.51.100.0/24
 expect_equal "an endpoint that has come to lie inside is given up" "$RIGHT	(none)" "$(wg_on left show "$(wg_name a)" endpoints)"
-wg_on left set "$(wg_name a)" peer "$RIGHT" allowed-ips 10.9.0.2/32,0.0.0.0/0 endpoint 198.51.100.2:51822
+wg_on left set "$(wg_name a)" peer "$RIGHT" allowed-ips 10.9.0.2/32,0.0.0.0/0
+expect_equal "and taken again when it lies outside" "$RIGHT	198.51.100.2:51822" "$(wg_on left show "$(wg_name a)" endpoints)"
 expect_ping left 10.9.0.2
+
+# Routes that nobody has told us of, and no mark to lead around them.
+entered() { in_ns left cat "/sys/class/net/$(wg_name a)/statistics/tx_bytes"; }
+before=$(entered)
+ip -n "$(ns left)" route add 0.0.0.0/1 dev "$(wg_name a)"
+ip -n "$(ns left)" route add 128.0.0.0/1 dev "$(wg_name a)"
+ip -n "$(ns left)" route del 198.51.100.0/24 dev eth0
+in_ns left ping -q -c 20 -i 0.05 -W 1 10.9.0.2 >/dev/null || true
+sleep 2
+bytes=$(($(entered) - before))
+expect "nothing runs in circles where routes lead datagrams into their own tunnel ($bytes bytes)" test "$bytes" -lt 60000
+ip -n "$(ns left)" route add 198.51.100.0/24 dev eth0 src 198.51.100.1
+expect_soon 10 "data passes when they no longer do" ping_once left 10.9.0.2

@@ -65,7 +65,7 @@ drop_reasons! {
     /// A packet that the operating system refused to take.
     Refused => "refused",
     /// A datagram from an address inside the tunnel, where no peer is reached: it moves no endpoint and has no answer. A packet
-    /// in it is delivered all the same.
+    /// in it is delivered all the same. Or one of our own datagrams that routes have led into the tunnel.
     InnerAddress => "inner_address",
 }
 

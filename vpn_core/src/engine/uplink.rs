@@ -93,6 +93,10 @@ impl<'a> Uplink<'a> {
                 last = routes.allowed_ips.lookup(destination).map(|peer| (destination, Arc::clone(peer)));
             }
             match &last {
+                Some((_, peer)) if peer.is_sealed_already(packets.as_given()) => {
+                    shared.plane.drops().count_many(DropReason::InnerAddress, packets.segments() as u64);
+                    continue;
+                }
                 Some((_, peer))
                     if packets.segment_len(0) > peer.mtu()
                         && let Some(mtu) = peer.refuses(packets.as_given(), packets.segment_len(0)) =>

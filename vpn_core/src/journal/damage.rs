@@ -64,19 +64,17 @@ fn by_name(interface: &InterfaceName) -> Vec<Change> {
 
     let table = format!("vpn_{}", interface.to_identifier());
     let nft_table = |name: String| Change::NftTable { family: "inet".into(), name };
-    let (kill_switch, marks) = (format!("{table}_kill_switch"), format!("{table}_marks"));
-    let ours = [
-        (kill_switch.clone(), Change::KillSwitch { table: kill_switch }),
-        (marks.clone(), nft_table(marks)),
-        (table.clone(), nft_table(table)),
-    ];
+    let kill_switch = format!("{table}_kill_switch");
+    let others = ["_marks", "_inbound", "_loop", ""].map(|part| format!("{table}{part}"));
+    let ours = core::iter::once((kill_switch.clone(), Change::KillSwitch { table: kill_switch }))
+        .chain(others.into_iter().map(|name| (name.clone(), nft_table(name))));
     let tables =
         if installed("nft") { run("nft", &["list", "tables", "inet"], None) } else { Ok(String::new()) };
     let tables =
         tables.inspect_err(|error| warn!(%error, "which tables are there is not known")).unwrap_or_default();
     let is_there = |name: &str| tables.lines().any(|line| line.trim() == format!("table inet {name}"));
     let mut suspects: Vec<Change> =
-        ours.into_iter().filter(|(name, _)| is_there(name)).map(|(_, change)| change).collect();
+        ours.filter(|(name, _)| is_there(name)).map(|(_, change)| change).collect();
     let path = Path::new("/etc/resolv.conf");
     if belongs_to(path, interface) && kept_beside(path, interface).exists() {
         let (path, interface) = (path.to_owned(), interface.clone());

@@ -11,9 +11,9 @@ use crate::{
     local_tun::{Tun, TunConfig},
     network::PathFinder,
     routes::{
-        DefaultRoute, Exempt, InterfaceSetup, Lan, RouteError, RouteMtu, RoutePlan, RouteRequest, Routes,
-        RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu, takes_default_route,
-        traffic_past, tunnel_networks,
+        DefaultRoute, Exempt, InterfaceSetup, Lan, LoopGuard, RouteError, RouteMtu, RoutePlan, RouteRequest,
+        Routes, RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu,
+        takes_default_route, traffic_past, tunnel_networks,
     },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
@@ -48,6 +48,7 @@ pub(super) struct System {
     /// The private networks of the link, where they are reached beside the tunnel.
     reached_beside: Vec<IpNet>,
     kill_switch: Option<KillSwitch>,
+    loop_guard: Option<LoopGuard>,
     /// Whether the kill switch outlives a failure: one that an earlier run has left, and that of a node that has run.
     is_locked_down: bool,
 }
@@ -101,6 +102,7 @@ impl System {
             past: Vec::new(),
             reached_beside: Vec::new(),
             kill_switch: None,
+            loop_guard: None,
             is_locked_down,
         };
         match system.make(config, offload) {
@@ -118,6 +120,7 @@ impl System {
         let sockets = self.bind()?;
         let queues = sockets.len();
         let tun = Tun::create(&TunConfig { queues, ..offload.tun_config(interface.name.as_str()) })?;
+        self.loop_guard = LoopGuard::engage(&interface.name, self.mark, &mut self.journal)?;
         self.setup.apply()?;
         if interface.routes == config::Routes::Auto {
             self.routes = Some(Routes::apply(&RoutePlan::empty(&interface.name), &mut self.journal)?);
@@ -276,9 +279,10 @@ impl System {
     /// Puts back the nftables tables: the kill switch first, and each of them whether or not that goes well with the others.
     pub(super) fn restore_tables(&self) -> Result<(), NodeError> {
         let kill_switch = self.kill_switch.as_ref().map_or(Ok(()), KillSwitch::restore);
+        let loop_guard = self.loop_guard.as_ref().map_or(Ok(()), LoopGuard::restore);
         let marks = self.routes.as_ref().map_or(Ok(()), Routes::restore_tables);
         kill_switch?;
-        Ok(marks.map_err(RouteError::from)?)
+        Ok(loop_guard.and(marks).map_err(RouteError::from)?)
     }
 
     /// Looks for what takes traffic past the tunnel, and tells of what is new and what is over.
@@ -308,7 +312,8 @@ impl System {
     /// The names of the nftables tables in force.
     pub(super) fn table_names(&self) -> Vec<String> {
         let kill_switch = self.kill_switch.iter().map(|kill_switch| kill_switch.table().to_owned());
-        self.routes.iter().flat_map(Routes::table_names).chain(kill_switch).collect()
+        let loop_guard = self.loop_guard.iter().map(|guard| guard.table().to_owned());
+        self.routes.iter().flat_map(Routes::table_names).chain(kill_switch).chain(loop_guard).collect()
     }
 
     /// What the route to `endpoint` takes; `None` where there is none.

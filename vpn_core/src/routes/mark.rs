@@ -85,6 +85,11 @@ impl RoutingMark {
         Self::candidates().filter(move |other| *other != self)
     }
 
+    /// The marks of this instance and of those whose marks were taken before.
+    pub(super) fn not_later(self) -> impl Iterator<Item = Self> {
+        Self::candidates().filter(move |other| other.0 <= self.0)
+    }
+
     /// The priority before all rules of this instance. Beyond the places that those of the next mark take.
     pub(super) fn first_priority(self) -> u32 {
         self.priority(128) - 1

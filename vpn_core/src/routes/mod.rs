@@ -37,6 +37,8 @@ mod inbound;
 #[cfg(target_os = "linux")]
 mod interface;
 mod lan;
+#[cfg(target_os = "linux")]
+mod loop_guard;
 #[cfg(any(test, target_os = "macos"))]
 mod mac_plan;
 #[cfg(target_os = "macos")]
@@ -75,6 +77,8 @@ pub use inbound::{Connection, Inbound};
 #[cfg(target_os = "linux")]
 pub use interface::{set_interface_mtu, shape_interface};
 pub use lan::Lan;
+#[cfg(target_os = "linux")]
+pub use loop_guard::LoopGuard;
 #[cfg(target_os = "macos")]
 pub use macos::{MacRoutes, on_link_networks, shape_interface};
 pub use mark::RoutingMark;

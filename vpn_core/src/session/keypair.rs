@@ -181,6 +181,11 @@ impl Keypair {
         tag.copy_from_slice(&self.sealing.seal_in_place(counter, &[], &mut text[HEADER_SIZE..]));
     }
 
+    /// Whether this keypair has sealed the transport message with `header`, to all appearances: it is for this peer's keypair.
+    pub fn has_sealed(&self, header: &TransportHeader) -> bool {
+        header.receiver == self.remote_index
+    }
+
     /// Writes the header; answers the counter, which the cipher is to use now.
     pub(super) fn write_header(&self, counter: SendCounter, frame: &mut [u8]) -> u64 {
         assert!(frame.len() >= OVERHEAD, "a frame holds a header and a tag");

@@ -5,7 +5,7 @@ use crate::{
     handshake::Protocol,
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
     tunnel::{DEAD_PEER_TIME, duplicate::Places, life::ASK_AFTER},
-    wire::{hybrid::Features, icmp::may_be_fragmented, ip::IPV6_MIN_MTU},
+    wire::{hybrid::Features, icmp::may_be_fragmented, ip::IPV6_MIN_MTU, transport::TransportHeader},
 };
 use arc_swap::ArcSwapOption;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -204,6 +204,13 @@ impl PeerPlane {
         let endpoint = self.endpoint().ok_or(NotReady::NoEndpoint)?;
         let keypair = self.sending().ok_or(NotReady::NoKeypair)?;
         Ok((keypair, endpoint))
+    }
+
+    /// Whether `packet`, which is to be sealed for this peer, carries what was sealed for it already: somebody's routes lead our
+    /// datagrams into our own tunnel (protocol.md 9.3). `packet` begins with a header that was checked.
+    pub fn is_sealed_already(&self, packet: &[u8]) -> bool {
+        TransportHeader::carried_by(packet)
+            .is_some_and(|header| self.sending().is_some_and(|keypair| keypair.has_sealed(header)))
     }
 
     /// Reserves counters for `n` packets to this peer.

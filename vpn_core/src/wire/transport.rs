@@ -1,6 +1,9 @@
 //! The transport message (protocol.md 7.1), byte-identical to WireGuard's.
 
-use super::ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE};
+use super::{
+    ip::{IPV4_HEADER_SIZE, IPV6_HEADER_SIZE},
+    layout::PROTOCOL_UDP,
+};
 use crate::{base::ReceiverIndex, symmetric::TAG_SIZE};
 use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
@@ -40,6 +43,17 @@ impl TransportHeader {
     pub fn parse(datagram: &[u8]) -> Option<&Self> {
         let (header, rest) = Self::ref_from_prefix(datagram).ok()?;
         (header.kind == TYPE_TRANSPORT && rest.len() >= TAG_SIZE).then_some(header)
+    }
+
+    /// Recognises a transport message that travels in `packet`: an IP packet with UDP, of which [`IpHeader::parse`](super::ip::IpHeader::parse)
+    /// has accepted the header.
+    pub fn carried_by(packet: &[u8]) -> Option<&Self> {
+        let (protocol, ip_header) = match packet[0] >> 4 {
+            4 => (packet[9], usize::from(packet[0] & 0x0f) * 4),
+            _ => (packet[6], IPV6_HEADER_SIZE),
+        };
+        let datagram = packet.get(ip_header + UDP_HEADER_SIZE..).filter(|_| protocol == PROTOCOL_UDP)?;
+        Self::parse(datagram)
     }
 }
 
