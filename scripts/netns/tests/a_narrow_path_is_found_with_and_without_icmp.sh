@@ -71,6 +71,7 @@ carries() {
   expect "$1: a full packet of IPv4 passes" in_ns client ping -q -c 1 -W 3 -M 'do' -s $((mtu - 28)) $WEB
   expect "$1: a full packet of IPv6 passes" in_ns client ping -q -c 1 -W 3 -M 'do' -s $((mtu - 48)) $WEB6
   expect "$1: the gateway's full packet passes" in_ns gateway ping -q -c 1 -W 3 -M 'do' -s $((mtu - 28)) "$laptop"
+  expect "$1: the gateway's longer one that may be cut" in_ns gateway ping -q -c 2 -i 0.3 -W 3 -M dont -s 1380 "$laptop"
   expect "$1: the gateway's longer one after it was told" in_ns gateway ping -q -c 3 -i 0.3 -W 3 -s 1380 "$laptop"
 }
 

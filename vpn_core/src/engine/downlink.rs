@@ -192,6 +192,10 @@ impl Packets for Opened<'_> {
         checksum.pass_on(out, accepted);
     }
 
+    fn longest(&self) -> usize {
+        self.packets.iter().map(|packet| packet.range.len()).max().unwrap_or_default()
+    }
+
     fn from(&self, index: usize) -> Option<PeerId> {
         let sender = self.routes.sender(&self.arena[self.packets[index].range.clone()]);
         sender.map(|peer| peer.id())

@@ -8,6 +8,7 @@ use crate::{
     tunnel::{NotReady, PeerPlane, StagedPacket},
     udp::{Cut, SendBatch, UdpSocket},
     wire::{
+        fragment::Fragments,
         hybrid::Features,
         transport::{HEADER_SIZE, OVERHEAD},
     },
@@ -31,6 +32,8 @@ pub(super) struct Outlet<'a> {
     unsealed: Unsealed,
     /// The peer that the current run of packets goes to; looked up once a run.
     lane: Option<Lane>,
+    /// Room for packets that are too long for the path to their peer.
+    fragments: Fragments,
 }
 
 #[derive(Debug)]
@@ -53,10 +56,40 @@ pub(super) trait Packets {
     fn count(&self) -> usize;
     /// Length of packet `index` in bytes.
     fn len(&self, index: usize) -> usize;
+    /// Length of the longest in bytes.
+    fn longest(&self) -> usize;
     /// Writes packet `index` into `out`, which is as long as it, as the payload for a receiver that accepts `accepted`.
     fn write(&self, index: usize, out: &mut [u8], accepted: Features);
     /// Which peer packet `index` came from; `None` for the local system. Asked only when it cannot be sent at once.
     fn from(&self, index: usize) -> Option<PeerId>;
+}
+
+/// Packets some of which were cut.
+struct InPieces<'a, P> {
+    fragments: &'a Fragments,
+    of: &'a P,
+}
+
+impl<P: Packets> Packets for InPieces<'_, P> {
+    fn count(&self) -> usize {
+        self.fragments.len()
+    }
+
+    fn len(&self, index: usize) -> usize {
+        self.fragments.piece(index).len()
+    }
+
+    fn longest(&self) -> usize {
+        (0..self.count()).map(|index| self.len(index)).max().unwrap_or_default()
+    }
+
+    fn write(&self, index: usize, out: &mut [u8], _accepted: Features) {
+        out.copy_from_slice(self.fragments.piece(index));
+    }
+
+    fn from(&self, index: usize) -> Option<PeerId> {
+        self.of.from(self.fragments.packet_of(index))
+    }
 }
 
 /// Where [`Packets`] have gone.
@@ -77,12 +110,29 @@ impl<'a> Outlet<'a> {
             batch: SendBatch::new(ARENA_SIZE),
             unsealed: Unsealed::default(),
             lane: None,
+            fragments: Fragments::default(),
         }
     }
 
-    /// Seals `packets` for `peer`; they leave with [`Outlet::flush`] or when the arena is full. Without a keypair they
-    /// go to control, which stages them.
+    /// Seals `packets` for `peer`; they leave with [`Outlet::flush`] or when the arena is full. What is too long for the path and may be
+    /// cut is sent in fragments. Without a keypair they go to control, which stages them.
     pub(super) fn send(&mut self, peer: &Arc<PeerPlane>, packets: &impl Packets, now: Instant) -> Outcome {
+        let limit = peer.mtu();
+        if packets.longest() <= limit {
+            return self.send_whole(peer, packets, now);
+        }
+        let mut fragments = core::mem::take(&mut self.fragments);
+        fragments.clear();
+        for index in 0..packets.count() {
+            let write = |out: &mut [u8]| packets.write(index, out, Features::NONE);
+            fragments.add(index, packets.len(index), limit, write);
+        }
+        let outcome = self.send_whole(peer, &InPieces { fragments: &fragments, of: packets }, now);
+        self.fragments = fragments;
+        outcome
+    }
+
+    fn send_whole(&mut self, peer: &Arc<PeerPlane>, packets: &impl Packets, now: Instant) -> Outcome {
         match self.reserve(peer, packets.count(), now) {
             Ok(counters) => self.seal(packets, counters, now),
             Err(NotReady::NoKeypair) => self.stage(peer, packets),
@@ -225,7 +275,7 @@ mod tests {
         device::{Device, DeviceSettings, Forwarding},
         handshake::PresharedKey,
         session::REKEY_AFTER_TIME,
-        tunnel::{MtuPolicy, PeerSettings},
+        tunnel::{MtuMode, MtuPolicy, PeerSettings},
         udp::UdpConfig,
     };
     use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
@@ -244,12 +294,18 @@ mod tests {
             SIZE
         }
 
+        fn longest(&self) -> usize {
+            SIZE
+        }
+
         fn from(&self, _: usize) -> Option<PeerId> {
             None
         }
 
+        /// A packet that may be cut.
         fn write(&self, _: usize, out: &mut [u8], _: Features) {
             out.fill(0x45);
+            out[6..8].fill(0);
         }
     }
 
@@ -321,5 +377,28 @@ mod tests {
             2 * (packets.0 * (SIZE.next_multiple_of(16) + OVERHEAD)) as u64,
             "and all of it once"
         );
+    }
+
+    #[test]
+    fn packets_that_are_too_long_for_the_path_and_may_be_cut_leave_in_fragments() {
+        const LIMIT: u16 = 1000;
+        let now = Instant::now();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let receiver = std::net::UdpSocket::bind(loopback).expect("a port is free");
+        receiver.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+        let mut own = device(1, now);
+        let peer = connect(&mut own, 1, 2, receiver.local_addr().expect("bound"), now);
+        own.set_mtu(1420, MtuMode::Within, now);
+        own.set_route_mtu(&key(2).public_key().into(), Some(LIMIT), now);
+        let (plane, mailbox) = (own.plane(), Mailbox::default());
+        let udp = UdpSocket::bind(&UdpConfig::new(loopback)).expect("a port is free");
+        let mut outlet = Outlet::new(&plane, &mailbox, &udp);
+        outlet.send(&peer, &Full(3), now);
+        assert_eq!(outlet.waiting(), 6, "two fragments each");
+        outlet.flush(now);
+        for _ in 0..6 {
+            let len = receiver.recv(&mut [0; 2000]).expect("a datagram");
+            assert!(len <= usize::from(LIMIT) + OVERHEAD, "{len} bytes");
+        }
     }
 }

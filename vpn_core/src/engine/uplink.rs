@@ -153,6 +153,10 @@ impl Packets for SuperPacket<'_> {
         let _len = self.write_segment(index, out, accepted);
     }
 
+    fn longest(&self) -> usize {
+        self.segment_len(0)
+    }
+
     fn from(&self, _index: usize) -> Option<PeerId> {
         None
     }

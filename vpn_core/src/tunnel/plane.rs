@@ -5,7 +5,7 @@ use crate::{
     handshake::Protocol,
     session::{CounterRange, KEEPALIVE_TIMEOUT, Keypair, SealError},
     tunnel::{DEAD_PEER_TIME, duplicate::Places, life::ASK_AFTER},
-    wire::{hybrid::Features, icmp::may_be_fragmented, ip::IPV6_MIN_MTU, transport::TransportHeader},
+    wire::{fragment::may_be_cut, hybrid::Features, ip::IPV6_MIN_MTU, transport::TransportHeader},
 };
 use arc_swap::ArcSwapOption;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -144,14 +144,17 @@ impl PeerPlane {
     }
 
     /// Why a packet that is longer than [`PeerPlane::mtu`] is not sent: the MTU, in bytes, that its sender is to be told.
-    /// `None` for one that is sent all the same: its datagram is cut on the way. What the peer does not accept is not, cut or
-    /// whole. `packet` begins with a header that was checked.
+    /// `None` for one that is sent all the same: in fragments, or as IPv6 of up to 1280 bytes, whose datagram is cut. What the
+    /// peer does not accept is not. `packet` begins with a header that was checked.
     pub fn refuses(&self, packet: &[u8], len: usize) -> Option<u16> {
+        if may_be_cut(packet) {
+            return None;
+        }
         let is_v6 = packet[0] >> 4 == 6;
         let mtu = self.mtu.load(Relaxed).max(if is_v6 { IPV6_MIN_MTU } else { 0 });
         let is_accepted = len <= usize::from(self.accepted.load(Relaxed));
-        let is_cut = len <= usize::from(mtu) || may_be_fragmented(packet);
-        (!is_accepted || !is_cut).then_some(mtu)
+        let passes = len <= usize::from(mtu);
+        (!is_accepted || !passes).then_some(mtu)
     }
 
     pub(super) fn set_accepted(&self, accepted: u16) {
@@ -333,13 +336,14 @@ mod tests {
                 (false, true) => Some(mtu),
                 (false, false) => None,
             };
+            let is_cut = told.is_none();
             prop_assert_eq!(peer.refuses(&packet, len), told.filter(|mtu| len > usize::from(*mtu)));
             // What passes the packet path's one comparison is never refused.
             prop_assert!(len > peer.mtu() || peer.refuses(&packet, len).is_none());
             let mtu = mtu.min(accepted);
             peer.set_mtu(mtu);
             peer.set_accepted(accepted);
-            prop_assert!(len <= usize::from(accepted) || peer.refuses(&packet, len) >= Some(mtu));
+            prop_assert!(len <= usize::from(accepted) || is_cut || peer.refuses(&packet, len) >= Some(mtu));
             prop_assert!(len > peer.mtu() || peer.refuses(&packet, len).is_none());
         }
     }

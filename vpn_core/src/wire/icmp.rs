@@ -55,13 +55,6 @@ impl IcmpError {
     }
 }
 
-/// Whether `packet`, of which [`IpHeader::parse`] has accepted the header, may be cut on its way: IPv4 without "don't
-/// fragment".
-pub fn may_be_fragmented(packet: &[u8]) -> bool {
-    const DONT_FRAGMENT: u8 = 0x40;
-    packet[0] >> 4 == 4 && packet[6] & DONT_FRAGMENT == 0
-}
-
 /// Writes into `out` the answer to `packet`, which goes no further because of `error`; its length. `None` where nobody must
 /// be told: errors of ICMP, all fragments but the first, packets for or from more than one host (RFC 1122, 3.2.2; RFC 4443,
 /// 2.4 e). `packet` begins with a whole header; what follows may be cut off.
@@ -334,14 +327,6 @@ mod tests {
         );
         assert_eq!(with(v6(1400), &[(24, 0xff)]), None, "to a group");
         assert_eq!(with(v6(1400), &[(8, 0xff)]), None, "from a group");
-    }
-
-    #[test]
-    fn only_ipv4_without_its_flag_may_be_cut() {
-        assert!(!may_be_fragmented(&v4(100)) && !may_be_fragmented(&v6(100)));
-        let mut packet = v4(100);
-        packet[6] = 0;
-        assert!(may_be_fragmented(&packet));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Layer 1: message layouts. One datagram is one message; the first byte tells its type.
 
 pub mod checksum;
+pub mod fragment;
 pub mod hybrid;
 pub mod icmp;
 pub mod ip;
