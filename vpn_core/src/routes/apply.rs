@@ -3,7 +3,7 @@
 use core::fmt;
 use std::io;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{RouteError, RoutePlan, inbound::inbound_table, interface::ipv6_is_on, marks::marks_table};
 use crate::journal::{
@@ -146,7 +146,13 @@ impl Routes {
             match journal.set_sysctl(&set.key, &set.value, &[]) {
                 Ok(id) => self.made.push((id, sysctl)),
                 Err(error) if set.key == ACCEPT_WITH_MARK => {
-                    warn!(%error, "some answers to connections from outside will not leave");
+                    // No failure: all else works, and a container is often without this setting.
+                    warn!(
+                        "some answers to connections from outside will not leave: {} cannot be set to {} here; set it on the host, \
+                         or `inbound = \"refuse\"` in [interface]",
+                        set.key, set.value
+                    );
+                    debug!(%error, "a setting could not be made");
                 }
                 Err(error) => return Err(error.into()),
             }
