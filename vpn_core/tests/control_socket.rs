@@ -90,6 +90,20 @@ fn nonsense_and_endless_requests_are_refused_and_the_next_one_is_served() {
 }
 
 #[test]
+fn a_connection_that_is_refused_again_and_again_is_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    with_node(folder.path(), |client| {
+        let mut stream = UnixStream::connect(client.path()).expect("connected");
+        let answers = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+        stream.write_all("nonsense\n".repeat(100).as_bytes()).expect("sent");
+        let refusals =
+            answers.map_while(Result::ok).filter(|answer| answer.starts_with("{\"ok\":false")).count();
+        assert_eq!(refusals, 3, "and then the end");
+        client.status().expect("still served");
+    });
+}
+
+#[test]
 fn silent_connections_do_not_keep_others_out() {
     let folder = tempfile::tempdir().expect("a folder");
     with_node(folder.path(), |client| {

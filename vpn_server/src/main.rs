@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use vpn_core::{
-    cli::{self, GlobalArgs, OffloadArgs, SharedCommand, StatusArgs},
+    cli::{self, GlobalArgs, NotConnected, OffloadArgs, SharedCommand, StatusArgs},
     config::{Config, Role},
     control::ControlClient,
     node::{self, NodeOptions},
@@ -103,19 +103,22 @@ fn run(global: &GlobalArgs, command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// The server that the configuration file names, running or not. To those who may not read that file, but perhaps ask for the
-/// status, it is the only one that runs.
+/// The server that the configuration file names, running or not. Where the usual file is not there, and to those who may not read
+/// theirs but perhaps ask for the status, it is the only one that runs.
 fn running(global: &GlobalArgs) -> anyhow::Result<ControlClient> {
     let file: PathBuf = global.config_or(DEFAULT_CONFIG);
     match Config::interface_name(&file) {
         Ok(name) => Ok(global.control(name.as_str())),
         Err(error) => {
-            let node = if error.is_not_permitted() {
-                cli::running_node(&global.run_dir, "server").ok()
-            } else {
-                None
-            };
-            node.ok_or(error).context("which interface is not known")
+            let is_missing = global.config.is_none() && matches!(file.try_exists(), Ok(false));
+            if !error.is_not_permitted() && !is_missing {
+                return Err(error).context("which interface is not known");
+            }
+            match cli::running_node(&global.run_dir, "server") {
+                Err(none) if none.is::<NotConnected>() && is_missing => Err(none),
+                Err(none) if none.is::<NotConnected>() => Err(error).context("which interface is not known"),
+                found => found,
+            }
         }
     }
 }

@@ -28,6 +28,13 @@ expect_equal "the socket has the group at once" $readers:660 "$(socket_group)"
 
 expect_exit 0 "a member of the group sees the status" reader status
 expect_match "and what it shows" 'vpn0' "$output"
+[[ -e /etc/vpn/server.toml ]] && die "this host has a /etc/vpn/server.toml, which the next two commands are about"
+without_file() {
+  in_ns gateway setpriv --reuid=65534 --regid=65534 "$1" env "VPN_RUN_DIR=$(dir_of gateway)/run" "$SCRATCH/vpn-server" status
+}
+expect_exit 0 "also where there is no /etc/vpn/server.toml" without_file "--groups=$(gid $readers)"
+expect_exit 4 "and who is not a member" without_file --clear-groups
+expect_match "is told who may" 'group. in .control. names' "$output"
 expect_exit 4 "but reload is refused" reader reload
 expect_match "with the reason and the remedy" 'not permitted.*root' "$output"
 expect_exit 4 "to an operator, too" operator reload
@@ -38,6 +45,18 @@ os.setgroups([int(sys.argv[2])]); os.setgid(65534); os.setuid(65534)
 '
 request=$become's = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
 s.sendall(b"{\"command\":\"stop\"}\n"); print(s.makefile().readline())'
+flood=$become's = socket.socket(socket.AF_UNIX); answers = 0
+for _ in range(200):
+    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+    try: s.sendall(b"{\"command\":\"stop\"}\n" * 100)
+    except OSError: pass
+    try: answers = max(answers, len(s.makefile().readlines()))
+    except OSError: pass
+    s.close()
+print(answers)'
+expect_equal "of many requests on one connection three are refused" 3 \
+  "$(in_ns gateway python3 -c "$flood" "$(dir_of gateway)/run/vpn0.sock" "$(gid $readers)")"
+expect_equal "and the log has one warning about this user" 1 "$(grep -c 'refused: not permitted' "$(log_of server)")"
 answer=$(in_ns gateway python3 -c "$request" "$(dir_of gateway)/run/vpn0.sock" "$(gid $readers)")
 expect_match "stop is refused by the server, not by the command" '"ok":false.*stop. is root' "$answer"
 expect "the server still runs" server_status

@@ -9,6 +9,7 @@
 
 mod access;
 mod client;
+mod refusals;
 mod render;
 mod seats;
 mod server;

@@ -3,6 +3,7 @@
 use super::{
     Access, Request, Response, Status,
     access::{Caller, give_socket},
+    refusals::Refusals,
     seats::{Seats, Taken},
 };
 use crate::journal::{FolderError, make_own_folder};
@@ -27,6 +28,8 @@ use tokio::{
 const MAX_REQUEST: u64 = 4096;
 /// How long a connection may be silent, or slow to take its answer, before it is closed for the next one's sake.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After so many refusals a connection is closed: who goes on asking for what is not given costs a new connection each time.
+const MAX_REFUSALS: usize = 3;
 
 /// What a node does when asked.
 pub trait Handler {
@@ -119,14 +122,14 @@ impl ControlServer {
 
     /// Answers until dropped. A connection's fault ends that connection only, and one that says nothing delays no other.
     pub async fn serve(&self, handler: &impl Handler) -> std::convert::Infallible {
-        let seats = Seats::default();
+        let (seats, refusals) = (Seats::default(), Refusals::default());
         let mut connections = FuturesUnordered::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted.and_then(|(stream, _)| Ok((Caller::of(&stream)?, stream))) {
                     Ok((caller, stream)) => {
                         if let Some(seat) = seats.take(caller.uid, caller.is_privileged(), Instant::now()) {
-                            connections.push(attend(stream, caller, seat, handler));
+                            connections.push(attend(stream, caller, seat, &refusals, handler));
                         } else {
                             tracing::debug!(uid = caller.uid, "a control connection too many was closed");
                         }
@@ -191,23 +194,26 @@ async fn attend(
     stream: UnixStream,
     caller: Caller,
     seat: Taken<'_>,
+    refusals: &Refusals,
     handler: &impl Handler,
 ) -> io::Result<()> {
     tokio::select! {
-        outcome = converse(stream, &caller, &seat, handler) => outcome,
+        outcome = converse(stream, &caller, &seat, refusals, handler) => outcome,
         () = seat.given_away() => Ok(()),
     }
 }
 
-/// Request, answer, and so on until the connection is closed or silent for too long.
+/// Request, answer, and so on until the connection is closed, silent for too long, or was refused too often.
 async fn converse(
     stream: UnixStream,
     caller: &Caller,
     seat: &Taken<'_>,
+    refusals: &Refusals,
     handler: &impl Handler,
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
+    let mut refused = 0;
     loop {
         let mut line = Vec::new();
         let mut limited = (&mut reader).take(MAX_REQUEST);
@@ -216,25 +222,31 @@ async fn converse(
         }
         let complete = line.ends_with(b"\n");
         seat.answers();
-        let response =
-            if complete { answer(&line, caller, handler).await } else { refusal("the request is too long") };
+        let response = if complete {
+            answer(&line, caller, refusals, handler).await
+        } else {
+            refusal("the request is too long")
+        };
+        refused += usize::from(!response.ok);
         let mut text = serde_json::to_vec(&response)?;
         text.push(b'\n');
         seat.waits();
         timeout(PATIENCE, writer.write_all(&text)).await??;
-        if !complete {
+        if !complete || refused >= MAX_REFUSALS {
             return Ok(());
         }
     }
 }
 
-async fn answer(line: &[u8], caller: &Caller, handler: &impl Handler) -> Response {
+async fn answer(line: &[u8], caller: &Caller, refusals: &Refusals, handler: &impl Handler) -> Response {
     let fine = Response { ok: true, ..Response::default() };
     let Ok(request) = serde_json::from_slice::<Request>(line) else {
         return refusal("not a request; there are {\"command\":\"status\"}, \"stop\" and \"reload\"");
     };
     if let Err(error) = handler.access().check(caller, request) {
-        tracing::warn!(uid = caller.uid, ?request, "refused: not permitted");
+        if refusals.is_worth_a_warning(caller.uid, Instant::now()) {
+            tracing::warn!(uid = caller.uid, ?request, "refused: not permitted; told once a minute at most");
+        }
         return Response { denied: true, ..refusal(error) };
     }
     match request {

@@ -55,7 +55,7 @@ pub(super) fn reason(
             reasons.push("the peer answers, but does not accept our key".to_owned());
         }
         (PeerState::Connecting, Some(Unanswered { since, .. })) => {
-            reasons.push(format!("no answer from {endpoint} for {} s", seconds(since, now)));
+            reasons.push(format!("no answer from {endpoint} {}", so_far(since, now)));
         }
         (PeerState::Idle, _) => reasons.push("no session: the next packet makes one".to_owned()),
     }
@@ -74,7 +74,7 @@ fn in_words(doubt: Doubt, now: Instant) -> String {
                                     place as well?"
                 .to_owned()
         }
-        Doubt::NothingBack { since } => format!("nothing has come back for {} s", seconds(since, now)),
+        Doubt::NothingBack { since } => format!("nothing has come back {}", so_far(since, now)),
         Doubt::ShortOnly { up_to: Some(bytes) } => {
             format!(
                 "the path takes packets of up to {bytes} bytes only: longer ones pass in pieces, or not at all"
@@ -86,8 +86,12 @@ fn in_words(doubt: Doubt, now: Instant) -> String {
     }
 }
 
-fn seconds(since: Instant, now: Instant) -> u64 {
-    now.saturating_duration_since(since).as_secs()
+/// How long something has lasted, in whole seconds; "yet" in the first one.
+fn so_far(since: Instant, now: Instant) -> String {
+    match now.saturating_duration_since(since).as_secs() {
+        0 => "yet".to_owned(),
+        seconds => format!("for {seconds} s"),
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +163,20 @@ mod tests {
         up.doubts = vec![Doubt::KeyInTwoPlaces { places }];
         let places = "its key is used from two places in turn, 192.0.2.2:1 and 192.0.2.3:2: each machine needs a key of its own";
         assert_eq!(said(&peer(), &up, None, since).as_deref(), Some(places));
+    }
+
+    #[test]
+    fn in_the_first_second_no_time_is_told() {
+        let now = Instant::now();
+        let unanswered = Some(Unanswered { since: now, inits: 1, refused: false });
+        let doubts = vec![Doubt::NothingBack { since: now }];
+        let live = PeerStatus { doubts, unanswered, ..live(PeerState::Connecting) };
+        let at = |milliseconds| {
+            let now = now + Duration::from_millis(milliseconds);
+            reason(&peer(), Some(&live), None, now, SystemTime::UNIX_EPOCH).expect("a reason")
+        };
+        assert_eq!(at(999), "nothing has come back yet; no answer from 198.51.100.2:51820 yet");
+        assert_eq!(at(1000), "nothing has come back for 1 s; no answer from 198.51.100.2:51820 for 1 s");
     }
 
     #[test]
