@@ -56,6 +56,8 @@ pub(super) struct Contents {
     pub damage: Vec<Damage>,
     /// Whether the file is not as this program writes it: damaged, or of an earlier version.
     pub is_stale: bool,
+    /// Whether a line without a checksum is damaged. Version 1 has none.
+    needs_checksums: bool,
 }
 
 /// A line that cannot be read.
@@ -94,17 +96,18 @@ fn checksum(text: &[u8]) -> String {
 /// Reads a journal. A last line without its end was being written when the process died, before its change was made:
 /// it is passed over. Any other line that cannot be read is told in [`Contents::damage`].
 pub(super) fn parse(bytes: &[u8]) -> Contents {
-    let mut contents = Contents::default();
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    let mut contents =
+        Contents { needs_checksums: lines.iter().any(|raw| is_of_this_version(raw)), ..Contents::default() };
     let mut at = 0;
     while let Some(raw) = lines.get(at) {
-        if let Ok((line, checked)) = read_line(raw) {
+        if let Ok((line, checked)) = contents.read_line(raw) {
             contents.is_stale |= !checked;
             contents.take(line, at + 1, raw);
             at += 1;
         } else {
             // Of two lines that became one, or one that became two, the neighbours are unreadable as well.
-            let unreadable = lines[at..].iter().take_while(|raw| read_line(raw).is_err()).count();
+            let unreadable = lines[at..].iter().take_while(|raw| contents.read_line(raw).is_err()).count();
             contents.take_unreadable(&lines[at..at + unreadable], at + 1);
             at += unreadable;
         }
@@ -150,14 +153,14 @@ impl Contents {
                 Ok(text) => {
                     self.is_stale = true;
                     for raw in text.split_inclusive(|&byte| byte == b'\n') {
-                        match read_line(raw) {
+                        match self.read_line(raw) {
                             Ok((line, _)) => self.take(line, number + offset, raw),
                             Err(reason) => self.tell(number + offset, reason, raw),
                         }
                     }
                 }
                 Err(raw) if raw.ends_with(b"\n") => {
-                    let reason = read_line(raw).err().unwrap_or_default();
+                    let reason = self.read_line(raw).err().unwrap_or_default();
                     if number + offset == 1 {
                         self.claimed = header_without_checksum(raw);
                     }
@@ -165,6 +168,14 @@ impl Contents {
                 }
                 Err(_) => {} // Torn.
             }
+        }
+    }
+
+    /// [`read_line`], but for lines without a checksum among those that have one.
+    fn read_line(&self, raw: &[u8]) -> Result<(Line, bool), String> {
+        match read_line(raw)? {
+            (_, false) if self.needs_checksums => Err("its checksum is missing".to_owned()),
+            read => Ok(read),
         }
     }
 
@@ -181,6 +192,15 @@ fn read_line(raw: &[u8]) -> Result<(Line, bool), String> {
     let json = verified(text)?;
     let line = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     Ok((line, json.len() < text.len()))
+}
+
+/// Whether a line shows that its journal is of the version with checksums: it has one, or says so as the header.
+fn is_of_this_version(raw: &[u8]) -> bool {
+    match read_line(raw) {
+        Ok((Line::Journal { version, .. }, checked)) => checked || version == VERSION,
+        Ok((Line::Made { .. } | Line::Undone { .. }, checked)) => checked,
+        Err(_) => false,
+    }
 }
 
 fn header_without_checksum(raw: &[u8]) -> Option<SystemId> {
@@ -336,6 +356,20 @@ mod tests {
         let contents = parse(newer.as_bytes());
         assert!(contents.damage[0].reason.contains("version 3"), "{contents:?}");
         assert_eq!(contents.outstanding.len(), 3, "what is understood of it");
+    }
+
+    #[test]
+    fn a_line_without_its_checksum_among_lines_that_have_one_is_damaged() {
+        let (text, change) = sample();
+        let forged = r#"{"made":{"id":9,"change":{"kind":"mark","mark":1}}}"#;
+        let contents = parse(format!("{text}{forged}\n").as_bytes());
+        assert_eq!(contents.outstanding, [(EntryId(0), change)]);
+        let [Damage { line: 5, reason, .. }] = contents.damage.as_slice() else { panic!("{contents:?}") };
+        assert!(reason.contains("checksum is missing"), "{reason}");
+        let stripped: String = text.lines().map(|line| line[..line.len() - 17].to_owned() + "\n").collect();
+        let contents = parse(stripped.as_bytes());
+        assert_eq!((contents.outstanding.len(), contents.damage.len()), (0, 4), "no line of this version");
+        assert!(contents.claimed.is_some(), "what the header says is known all the same");
     }
 
     #[test]
