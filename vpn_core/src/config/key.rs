@@ -44,7 +44,7 @@ pub(super) fn take_secret<'t>(
         (None, Some(value)) => {
             let path = source.string(&value).map(|path| source.resolve(path)).ok_or(())?;
             let elsewhere = path.parent() != source.file.parent(); // else it was looked at
-            let trusted = if elsewhere { trust::check_folder_of(&path) } else { Ok(()) };
+            let trusted = if elsewhere { trust::check_way_to(&path) } else { Ok(()) };
             let key = source.accept(&value.span, trusted.and_then(|()| read_key_file(&path))).ok_or(())?;
             Ok(Some(Secret { key, file: Some(path), span: value.span }))
         }

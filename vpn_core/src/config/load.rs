@@ -38,11 +38,15 @@ struct Findings {
 
 pub(super) fn load(path: &Path, role: Role, now: SystemTime) -> Result<Config, ConfigError> {
     let mut findings = Findings::default();
-    check_folders(path, &mut findings);
+    let way_faults = check_ways(path);
     let parts = read_main_file(path, role, &mut findings);
     for file in peer_files(path, &mut findings) {
         read_peer_file(&file, &mut findings);
     }
+    // The same folder may be on the way to a key as well.
+    let told: Vec<String> = way_faults.iter().map(|fault| fault.message.clone()).collect();
+    findings.faults.retain(|fault| !told.contains(&fault.message));
+    findings.faults.splice(0..0, way_faults);
     let Findings { faults, warnings, peers, .. } = &mut findings;
     check_peers(parts.as_ref().map(|parts| &parts.interface), peers, now, faults, warnings);
     if let Some(parts) = parts.as_ref().filter(|_| findings.faults.is_empty()) {
@@ -159,10 +163,14 @@ fn read_text(path: &Path, trusting: bool) -> Result<(Zeroizing<String>, bool), C
 }
 
 /// Refuses folders in which others can exchange the files.
-fn check_folders(main: &Path, findings: &mut Findings) {
+fn check_ways(main: &Path) -> Vec<Fault> {
     let peers = main.parent().unwrap_or(Path::new("")).join(PEERS_FOLDER);
-    let checked = [(trust::check_folder_of(main), main), (trust::check_folder(&peers), &peers)];
-    findings.faults.extend(checked.into_iter().filter_map(|(checked, at)| Some(checked.err()?.at(at, None))));
+    let checked = [(trust::check_way_to(main), main), (trust::check_way_to(&peers), &peers)];
+    let mut faults: Vec<Fault> =
+        checked.into_iter().filter_map(|(checked, at)| Some(checked.err()?.at(at, None))).collect();
+    // Both ways are the same but for the end.
+    faults.dedup_by(|second, first| second.message == first.message);
+    faults
 }
 
 /// The files of the peers folder in the order of their names; hidden ones are left out.

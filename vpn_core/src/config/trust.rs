@@ -1,59 +1,54 @@
 //! Whose word a configuration is: files and folders that others can write are refused, as keys that others can read are.
 //!
-//! A file is good if it belongs to root or to the user of this process, and nobody else writes to it or to its folder. Root who
-//! was called by `sudo` takes the caller's own files as well: whoever may do that can be root anyway.
+//! A file is good if it belongs to root or to the user of this process, and nobody else writes to it, or to a folder or link on the
+//! way to it. Root who was called by `sudo` takes the caller's own files as well, as wg-quick takes anybody's: a rule of
+//! sudo that leaves the file to the caller leaves this host's traffic to him (docs/security.md).
 
 use super::fault::Complaint;
-use crate::journal::{is_trusted_owner, user};
+use crate::journal::{FolderError, Trust, check_way, is_trusted_owner, user};
 use nix::unistd::Uid;
-use std::{env, fs, fs::Metadata, os::unix::fs::MetadataExt as _, path, path::Path};
+use std::{env, fs::Metadata, os::unix::fs::MetadataExt as _, path::Path};
 
 /// Refuses a file that others can change. `metadata` is of the open file.
 pub(super) fn check_file(path: &Path, metadata: &Metadata) -> Result<(), Complaint> {
-    check(path, metadata, false)
-}
-
-/// Refuses the folder of `path`, where others can put another file in the place of that one.
-pub(super) fn check_folder_of(path: &Path) -> Result<(), Complaint> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    check_folder(&path::absolute(folder).unwrap_or_else(|_| folder.to_owned()))?;
-    // A link: the file is elsewhere.
-    if path.is_symlink()
-        && let Ok(real) = fs::canonicalize(path)
-        && let Some(folder) = real.parent()
-    {
-        check_folder(folder)?;
+    let shown = path.display();
+    if !is_trusted(metadata.uid()) {
+        let message = format!("{shown} belongs to {}, who can change it at will", user(metadata.uid()));
+        return Err(Complaint::new(message, format!("look through it, then run: chown root {shown}")));
+    }
+    if metadata.mode() & 0o020 != 0 && !is_own_group(metadata) || metadata.mode() & 0o002 != 0 {
+        let mode = metadata.mode() & 0o7777;
+        return Err(Complaint::new(
+            format!("{shown} can be written by others (mode {mode:03o})"),
+            format!("look through it, then run: chmod go-w {shown}"),
+        ));
     }
     Ok(())
 }
 
-/// Refuses a folder to which others can add files, or exchange them.
-pub(super) fn check_folder(folder: &Path) -> Result<(), Complaint> {
-    // What cannot be looked at is told by whoever opens what is in it.
-    fs::metadata(folder).map_or(Ok(()), |metadata| check(folder, &metadata, true))
+/// Refuses a way to `path`, a file or a folder, on which others can put something else in its place. A folder may be sticky: there
+/// nobody takes away or exchanges what is not his.
+pub(super) fn check_way_to(path: &Path) -> Result<(), Complaint> {
+    match check_way(path, Trust { owner: is_trusted, group: is_own_group }) {
+        Err(FolderError::NotOwn { path: at, why, remedy, .. }) => {
+            let whose = if at == path { "" } else { ", on the way to the configuration" };
+            let message =
+                format!("{} {why}{whose}: others could put something else in its place", at.display());
+            Err(Complaint::new(message, remedy))
+        }
+        // What cannot be looked at is told by whoever opens it.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
-fn check(path: &Path, metadata: &Metadata, is_folder: bool) -> Result<(), Complaint> {
-    let shown = path.display();
-    if !is_trusted_owner(metadata.uid()) && Some(metadata.uid()) != sudo_caller() {
-        let message = format!("{shown} belongs to {}, who can change it at will", user(metadata.uid()));
-        let remedy = if is_folder { "move the files to a folder of root" } else { "look through it, then" };
-        return Err(Complaint::new(message, format!("{remedy} run: chown root {shown}")));
-    }
-    // The group of the same number as the user is the user's own, on systems that give new files to it to write. Root's is not:
-    // others may be in it.
-    let own_group = metadata.gid() == metadata.uid() && metadata.uid() != 0;
-    let writers = metadata.mode() & if own_group { 0o002 } else { 0o022 };
-    // In a sticky folder, /tmp, nobody takes away or exchanges what is not his.
-    let is_sticky = is_folder && metadata.mode() & 0o1000 != 0;
-    if writers == 0 || is_sticky {
-        return Ok(());
-    }
-    let mode = metadata.mode() & 0o7777;
-    Err(Complaint::new(
-        format!("{shown} can be written by others (mode {mode:03o})"),
-        format!("look through it, then run: chmod go-w {shown}"),
-    ))
+fn is_trusted(uid: u32) -> bool {
+    is_trusted_owner(uid) || Some(uid) == sudo_caller()
+}
+
+/// The group of the same number as the user is the user's own, on systems that give new files to it to write. Root's is not: others
+/// may be in it.
+fn is_own_group(metadata: &Metadata) -> bool {
+    metadata.gid() == metadata.uid() && metadata.uid() != 0
 }
 
 /// Who has called root by `sudo`. Nobody but root sets the environment of a process of root.
@@ -68,7 +63,8 @@ fn sudo_caller() -> Option<u32> {
 mod tests {
     use super::*;
     use std::{
-        os::unix::fs::{PermissionsExt as _, chown},
+        fs,
+        os::unix::fs::{PermissionsExt as _, chown, lchown, symlink},
         path::PathBuf,
     };
 
@@ -86,11 +82,11 @@ mod tests {
         for (mode, good) in [(0o600, true), (0o644, true), (0o646, false), (0o666, false)] {
             let (path, metadata) = file(folder.path(), mode);
             assert_eq!(check_file(&path, &metadata).is_ok(), good, "{mode:o}");
-            assert!(check_folder_of(&path).is_ok());
+            assert!(check_way_to(&path).is_ok());
         }
         for (mode, good) in [(0o755, true), (0o777, false), (0o1777, true)] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("allowed");
-            assert_eq!(check_folder_of(&folder.path().join("file")).is_ok(), good, "{mode:o}");
+            assert_eq!(check_way_to(&folder.path().join("file")).is_ok(), good, "{mode:o}");
         }
     }
 
@@ -107,6 +103,49 @@ mod tests {
         let complaint = check_file(&path, &fs::metadata(&path).expect("there")).expect_err("refused");
         assert!(complaint.message.contains("belongs to uid 4711"), "{complaint:?}");
         chown(folder.path(), Some(4711), None).expect("given away");
-        assert!(check_folder_of(&path).is_err());
+        assert!(check_way_to(&path).is_err());
+    }
+
+    #[test]
+    fn a_folder_or_link_of_somebody_else_anywhere_on_the_way_is_refused() {
+        if !Uid::effective().is_root() {
+            return; // Nothing can be given away.
+        }
+        let top = tempfile::tempdir().expect("a folder");
+        let (theirs, own) = (top.path().join("theirs"), top.path().join("theirs/own"));
+        fs::create_dir_all(&own).expect("made");
+        let (path, _) = file(&own, 0o600);
+        let links = [top.path().join("link.toml"), top.path().join("linked")];
+        symlink(&path, &links[0]).expect("linked");
+        symlink(&own, &links[1]).expect("linked");
+        let ways = [path.clone(), links[0].clone(), links[1].join("file"), own.join("peers.d")];
+        assert!(ways.iter().all(|way| check_way_to(way).is_ok()), "all is root's");
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o1777)).expect("allowed");
+        assert!(ways.iter().all(|way| check_way_to(way).is_ok()), "as in /tmp");
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o777)).expect("allowed");
+        assert!(ways.iter().all(|way| check_way_to(way).is_err()), "others exchange what is in it");
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).expect("allowed");
+        chown(&theirs, Some(4711), None).expect("given away");
+        for way in &ways {
+            let complaint = check_way_to(way).expect_err("refused");
+            assert!(complaint.message.contains("theirs belongs to uid 4711, on the way"), "{complaint:?}");
+        }
+        chown(&theirs, Some(0), None).expect("taken back");
+        lchown(&links[0], Some(4711), None).expect("given away");
+        assert!(check_way_to(&links[0]).is_err(), "its owner lets it lead elsewhere");
+    }
+
+    #[test]
+    fn a_planted_folder_is_to_be_looked_through_before_it_is_taken_over() {
+        if !Uid::effective().is_root() {
+            return; // Nothing can be given away.
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let planted = folder.path().join("peers.d");
+        fs::create_dir(&planted).expect("made");
+        chown(&planted, Some(4711), None).expect("given away");
+        let complaint = check_way_to(&planted).expect_err("refused");
+        let (at_first, then) = (complaint.remedy.find("who made it"), complaint.remedy.find("chown"));
+        assert!(at_first.is_some() && at_first < then, "{complaint:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Folders that we write to as root, and that nobody else may turn into a way to somewhere else.
+//! Folders that we write to, or read from, as root, and that nobody else may turn into a way to somewhere else.
 
 use std::{
     collections::VecDeque,
@@ -49,6 +49,24 @@ fn on_the_way(path: &Path, folder: &Path) -> String {
     if path == folder { String::new() } else { format!(" on the way to {}", folder.display()) }
 }
 
+/// Who may own, and write to, what is on the way to a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// Whether what belongs to this user is good.
+    pub owner: fn(u32) -> bool,
+    /// Whether the group of such a folder may write to it.
+    pub group: fn(&Metadata) -> bool,
+}
+
+/// What a way leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A folder of ours: no link, and written by nobody else.
+    OwnFolder,
+    /// Anything. Links are followed; a file is the caller's to check, and a folder may be sticky.
+    Any,
+}
+
 /// Makes a folder with this mode where there is none, and sees to it that it is ours: it belongs to root or to the user of this
 /// process, nobody else writes to it, and nobody else can put another, or a link, in its place.
 ///
@@ -75,12 +93,29 @@ pub fn new_log(path: &Path) -> io::Result<File> {
 /// # Errors
 /// [`FolderError`].
 pub fn check_own_folder(folder: &Path) -> Result<(), FolderError> {
+    let own_group = |metadata: &Metadata| metadata.gid() == 0 || metadata.gid() == Gid::effective().as_raw();
+    walk(folder, Trust { owner: is_trusted_owner, group: own_group }, End::OwnFolder)
+}
+
+/// Sees to it that nobody whom `trust` leaves out can put something else in the place of `path`: looks at every folder and link
+/// on the way to it, and to what it is a link to. Of what is there in the end only a folder or link is looked at.
+///
+/// # Errors
+/// [`FolderError::NotOwn`] names the first folder or link that somebody else can change.
+pub fn check_way(path: &Path, trust: Trust) -> Result<(), FolderError> {
+    walk(path, trust, End::Any)
+}
+
+fn walk(folder: &Path, trust: Trust, end: End) -> Result<(), FolderError> {
+    let check = |path: &Path, metadata: &Metadata, last: bool| {
+        check(path, metadata, folder, trust, last && end == End::OwnFolder)
+    };
     let failed = |source| FolderError::System { action: "find", path: folder.to_owned(), source };
     let absolute = path::absolute(folder).map_err(failed)?;
     let mut way: VecDeque<OsString> = names(&absolute);
     let mut here = PathBuf::from("/");
     let mut links = 0;
-    check(&here, &read(&here)?, folder, way.is_empty())?;
+    check(&here, &read(&here)?, way.is_empty())?;
     while let Some(name) = way.pop_front() {
         if name == ".." {
             here.pop();
@@ -93,9 +128,10 @@ pub fn check_own_folder(folder: &Path) -> Result<(), FolderError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(FolderError::System { action: "read", path: next, source }),
         };
-        if metadata.is_symlink() && !way.is_empty() && links < MAX_LINKS {
+        let may_be_link = !way.is_empty() || end == End::Any;
+        if metadata.is_symlink() && may_be_link && links < MAX_LINKS {
             // One that others could not have made or exchanged, such as /var/run.
-            check(&next, &metadata, folder, false)?;
+            check(&next, &metadata, false)?;
             let target = fs::read_link(&next).map_err(|source| FolderError::System {
                 action: "read",
                 path: next,
@@ -108,10 +144,13 @@ pub fn check_own_folder(folder: &Path) -> Result<(), FolderError> {
             links += 1;
             continue;
         }
+        if way.is_empty() && end == End::Any && metadata.is_file() {
+            return Ok(());
+        }
         if !metadata.is_dir() {
             return Err(FolderError::NotFolder(next));
         }
-        check(&next, &metadata, folder, way.is_empty())?;
+        check(&next, &metadata, way.is_empty())?;
         here = next;
     }
     Ok(())
@@ -135,15 +174,22 @@ fn read(path: &Path) -> Result<Metadata, FolderError> {
     })
 }
 
-/// Whether others can change what is at `path`: `last` is the folder itself, everything else is on the way to it.
-fn check(path: &Path, metadata: &Metadata, folder: &Path, last: bool) -> Result<(), FolderError> {
+/// Whether others can change what is at `path`: `last` is our own folder itself, everything else is on the way to something.
+fn check(
+    path: &Path,
+    metadata: &Metadata,
+    folder: &Path,
+    trust: Trust,
+    last: bool,
+) -> Result<(), FolderError> {
     let not_own = |why: String, remedy: String| {
         Err(FolderError::NotOwn { path: path.to_owned(), folder: folder.to_owned(), why, remedy })
     };
-    if !is_trusted_owner(metadata.uid()) {
+    if !(trust.owner)(metadata.uid()) {
         return not_own(
             format!("belongs to {}", user(metadata.uid())),
-            "name a folder that is root's, or yours".to_owned(),
+            "look at what is in it and who made it, and then take it over (chown) or use a folder that is root's, or yours"
+                .to_owned(),
         );
     }
     if metadata.is_symlink() {
@@ -151,12 +197,12 @@ fn check(path: &Path, metadata: &Metadata, folder: &Path, last: bool) -> Result<
     }
     // In a sticky folder everybody makes what he likes, and takes away only what is his.
     let sticky = metadata.mode() & 0o1000 != 0 && !last;
-    let own_group = !last && (metadata.gid() == 0 || metadata.gid() == Gid::effective().as_raw());
+    let own_group = !last && (trust.group)(metadata);
     let writers = metadata.mode() & if own_group { 0o002 } else { 0o022 };
     if writers != 0 && !sticky {
         return not_own(
             format!("can be written by others (mode {:03o})", metadata.mode() & 0o7777),
-            format!("run: chmod go-w {}", path.display()),
+            format!("look at what is in it, then run: chmod go-w {}", path.display()),
         );
     }
     Ok(())

@@ -68,7 +68,9 @@ pub use change::{
 };
 pub use command::{CommandError, IPTABLES_WAIT, installed, require, run};
 pub use error::JournalError;
-pub use folder::{FolderError, check_own_folder, is_trusted_owner, make_own_folder, new_log, user};
+pub use folder::{
+    FolderError, Trust, check_own_folder, check_way, is_trusted_owner, make_own_folder, new_log, user,
+};
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};
 pub use mac::{MacChange, MacRoute};
