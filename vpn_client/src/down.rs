@@ -43,17 +43,32 @@ fn finish(global: &GlobalArgs, client: &ControlClient) -> anyhow::Result<()> {
 
 fn undo_remains(global: &GlobalArgs, profile: Option<&Path>) -> anyhow::Result<()> {
     let only = profile::interface(global, profile)?;
-    let Cleaned { undone, running } =
-        node::cleanup(&global.node_options(), only.as_ref(), KillSwitchLeft::Lift)?;
+    let cleaned = match node::cleanup(&global.node_options(), only.as_ref(), KillSwitchLeft::Lift) {
+        Err(error) if error.is_not_permitted() => {
+            let _ = writeln!(
+                io::stderr(),
+                "not running; whether something was left behind is shown to root only"
+            );
+            return Ok(());
+        }
+        cleaned => cleaned?,
+    };
+    let Cleaned { undone, running, nameless, .. } = &cleaned;
     let mut said = "not running".to_owned();
-    for name in &undone {
+    for name in undone {
         said = format!("{said}; undone what was left of {name}");
     }
-    for name in &running {
+    for what in nameless {
+        said = format!("{said}; removed {what}, of no interface that is known");
+    }
+    for name in running {
         said = format!("{said}; {name} is in use by a node that runs, left alone");
     }
-    if undone.is_empty() && running.is_empty() {
+    if cleaned.is_nothing() {
         said.push_str("; nothing to do");
+    }
+    for what in cleaned.to_look_at() {
+        said = format!("{said}\n{what}");
     }
     let _ = writeln!(io::stderr(), "{said}");
     Ok(())

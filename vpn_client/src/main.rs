@@ -104,12 +104,19 @@ fn status(global: &GlobalArgs, args: StatusArgs) -> anyhow::Result<()> {
 }
 
 fn cleanup(global: &GlobalArgs) -> anyhow::Result<()> {
-    let Cleaned { undone, running } = node::cleanup(&global.node_options(), None, KillSwitchLeft::Lift)?;
+    let cleaned = node::cleanup(&global.node_options(), None, KillSwitchLeft::Lift)?;
+    let Cleaned { undone, running, nameless, .. } = &cleaned;
     let mut text = undone.iter().fold(String::new(), |text, name| text + name.as_str() + ": undone\n");
-    for name in &running {
+    for name in running {
         text = text + name.as_str() + ": in use by a node that runs, left alone\n";
     }
-    if text.is_empty() {
+    for what in nameless {
+        text = text + what + ", of no interface that is known: removed\n";
+    }
+    for what in cleaned.to_look_at() {
+        text = text + &what + "\n";
+    }
+    if cleaned.is_nothing() {
         text.push_str("nothing was left behind\n");
     }
     Ok(cli::print(text)?)

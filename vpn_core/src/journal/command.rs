@@ -62,12 +62,22 @@ pub enum CommandError {
     },
 }
 
-fn permission_hint(stderr: &str) -> &'static str {
-    if stderr.contains("Operation not permitted") || stderr.contains("must be root") {
-        " (run as root, or give the service CAP_NET_ADMIN)"
-    } else {
-        ""
+impl CommandError {
+    /// Whether the program says that privileges are what is missing.
+    pub fn is_not_permitted(&self) -> bool {
+        match self {
+            Self::Failed { stderr, .. } => is_about_permission(stderr),
+            Self::Missing { .. } | Self::Start { .. } | Self::Hung { .. } => false,
+        }
     }
+}
+
+fn is_about_permission(stderr: &str) -> bool {
+    stderr.contains("Operation not permitted") || stderr.contains("must be root")
+}
+
+fn permission_hint(stderr: &str) -> &'static str {
+    if is_about_permission(stderr) { " (run as root, or give the service CAP_NET_ADMIN)" } else { "" }
 }
 
 /// Runs `program` with `input` on its standard input; gives its standard output.

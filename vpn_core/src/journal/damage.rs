@@ -47,14 +47,35 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// What may have been in the lines that cannot be read, and is known to be ours by its name: above all the kill switch, which
-/// must neither be forgotten while it is in force nor stay for ever.
+/// What the journal does not name, and is known to be ours by its name: above all the kill switch, which must neither be
+/// forgotten while it is in force nor stay for ever. The journal may be cut, emptied or lost without showing it.
 pub(super) fn suspects(contents: &Contents, interface: &InterfaceName) -> Vec<Change> {
-    if contents.damage.is_empty() {
+    // On a Mac nobody says whether an anchor is in force.
+    if cfg!(target_os = "macos") && contents.damage.is_empty() {
         return Vec::new();
     }
     let known = |change: &Change| contents.outstanding.iter().any(|(_, made)| made == change);
-    by_name(interface).into_iter().filter(|change| !known(change)).collect()
+    let suspects = by_name(interface).into_iter().filter(|change| !known(change)).collect();
+    without_those_in_use(suspects, interface)
+}
+
+/// Leaves out what may be that of a node which has another folder for its journals, or has lost its own.
+#[cfg(target_os = "linux")]
+fn without_those_in_use(mut suspects: Vec<Change>, interface: &InterfaceName) -> Vec<Change> {
+    if !suspects.is_empty() && super::has_device(interface) {
+        suspects.clear();
+    }
+    // The file may be that of a node in another network namespace, which does not show otherwise.
+    suspects.retain(|change| {
+        !matches!(change, Change::NameServers(_)) || !super::remains::is_held_beside(interface)
+    });
+    suspects
+}
+
+/// On a Mac a journal that somebody can open has no owner.
+#[cfg(target_os = "macos")]
+fn without_those_in_use(suspects: Vec<Change>, _interface: &InterfaceName) -> Vec<Change> {
+    suspects
 }
 
 /// The tables of `interface` that are there; none where nft does not say.

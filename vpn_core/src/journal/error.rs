@@ -94,6 +94,24 @@ pub enum JournalError {
     Command(#[from] CommandError),
 }
 
+impl JournalError {
+    /// Whether a program that the journal runs says that privileges are what is missing.
+    pub fn is_not_permitted(&self) -> bool {
+        match self {
+            Self::Command(error) => error.is_not_permitted(),
+            Self::InUse { .. }
+            | Self::NotPrivate { .. }
+            | Self::File { .. }
+            | Self::Undo { .. }
+            | Self::Sysctl { .. }
+            | Self::NoFreeMark { .. }
+            | Self::NoPfAnchor { .. }
+            | Self::Netlink(_)
+            | Self::Resolved { .. } => false,
+        }
+    }
+}
+
 fn sysctl_hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => ": run as root (CAP_NET_ADMIN)",

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::{
     Change, FolderError, InterfaceName, JournalError, compact, damage,
     format::{self, Contents, EntryId, SystemId},
+    look::{held, is_of},
     make_own_folder,
 };
 
@@ -35,8 +36,8 @@ pub struct Journal {
     compact_from: u64,
     next: u64,
     outstanding: Vec<(EntryId, Change)>,
-    /// Whether an earlier run has left the file.
-    was_there: bool,
+    /// Whether an earlier run has left something.
+    had_changes: bool,
     /// Leave everything as it is on drop.
     abandoned: bool,
 }
@@ -84,7 +85,7 @@ impl Journal {
             compact_from: COMPACT_FROM,
             next: contents.next,
             outstanding: Vec::new(),
-            was_there: !bytes.is_empty(),
+            had_changes: false,
             abandoned: true,
         };
         if !contents.damage.is_empty() {
@@ -100,9 +101,9 @@ impl Journal {
         &self.interface
     }
 
-    /// Whether an earlier run had left this journal.
-    pub fn was_there(&self) -> bool {
-        self.was_there
+    /// Whether an earlier run had left something that this journal names, or that was found by the interface's name.
+    pub fn had_changes(&self) -> bool {
+        self.had_changes
     }
 
     /// What is made and not undone, oldest first.
@@ -205,30 +206,6 @@ impl Journal {
         self.abandoned = true;
     }
 
-    /// What a run that has ended has left outstanding in this boot and network namespace. Changes nothing. Nothing where
-    /// there is no such journal, or its owner runs.
-    ///
-    /// # Errors
-    /// [`JournalError::File`].
-    pub fn left_behind(directory: &Path, interface: &InterfaceName) -> Result<Vec<Change>, JournalError> {
-        let path = directory.join(format!("{interface}.journal"));
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(JournalError::File { action: "open", path, source }),
-        };
-        // Shared, and only for a moment: an owner that starts in it tries again.
-        if file.try_lock_shared().is_err() {
-            return Ok(Vec::new());
-        }
-        let contents = format::parse(&read(&file, &path)?);
-        if !is_of(&contents, &SystemId::current()) {
-            return Ok(Vec::new());
-        }
-        let suspects = damage::suspects(&contents, interface);
-        Ok(contents.outstanding.into_iter().map(|(_, change)| change).chain(suspects).collect())
-    }
-
     /// Keeps other instances from comparing or changing what journals of this directory share.
     ///
     /// # Errors
@@ -246,43 +223,29 @@ impl Journal {
     /// # Errors
     /// [`JournalError::File`] where the directory cannot be read. What cannot be read of a journal is passed over.
     pub fn held_by_others(&self) -> Result<Vec<Change>, JournalError> {
-        let failed = |source| JournalError::File { action: "read", path: self.directory.clone(), source };
-        let mut changes = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path == self.path || path.extension().is_none_or(|extension| extension != "journal") {
-                continue;
-            }
-            match fs::read(&path).map(|bytes| format::parse(&bytes)) {
-                Ok(contents) if is_of(&contents, &self.system) => {
-                    changes.extend(contents.outstanding.into_iter().map(|(_, change)| change));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => warn!(path = %path.display(), %error, "unreadable journal ignored"),
-            }
-        }
-        Ok(changes)
+        held(&self.directory, Some(&self.path), &self.system)
     }
 
     fn recover(&mut self, contents: Contents, keep: fn(&Change) -> bool) -> Result<(), JournalError> {
         let path = self.path.clone();
         let failed = |source| JournalError::File { action: "truncate", path, source };
         let same_system = is_of(&contents, &self.system);
-        let suspects = if same_system { damage::suspects(&contents, &self.interface) } else { Vec::new() };
+        let suspects = damage::suspects(&contents, &self.interface);
+        let has_suspects = !suspects.is_empty();
         let suspects = (contents.next..).map(EntryId).zip(suspects);
         // A setting that was made in an earlier boot may be what the administrator wants by now; all else is known to be ours.
         let claimed = contents.claimed.filter(|claimed| *claimed != self.system);
         let is_doubtful = |change: &Change| claimed.is_some() && matches!(change, Change::Sysctl { .. });
-        let (left, gone): (Vec<_>, Vec<_>) = contents
+        let (mut left, gone): (Vec<_>, Vec<_>) = contents
             .outstanding
             .into_iter()
-            .chain(suspects)
             .partition(|(_, change)| (same_system && !is_doubtful(change)) || change.survives_reboot());
+        left.extend(suspects);
+        self.had_changes = !left.is_empty();
         self.next = left.iter().map(|(id, _)| id.0 + 1).fold(self.next, u64::max);
         if !left.is_empty() || same_system {
             self.outstanding = left;
-            if contents.is_stale && same_system {
+            if has_suspects || (contents.is_stale && same_system) {
                 self.write_anew().map_err(failed.clone())?;
             } else {
                 // A torn last line must not become the beginning of the next one.
@@ -295,9 +258,11 @@ impl Journal {
             self.undo_all_but(keep)?;
         }
         if same_system {
-            for (_, change) in gone {
+            for (_, change) in &gone {
                 warn!(interface = %self.interface, %change, "perhaps of an earlier boot: left as it is");
             }
+        }
+        if same_system || has_suspects {
             return Ok(());
         }
         if !gone.is_empty() {
@@ -354,11 +319,15 @@ impl Journal {
             return Ok(());
         }
         // Still locked: an instance that waits for this file sees another inode afterwards and starts over.
-        fs::remove_file(&self.path).map_err(|source| JournalError::File {
-            action: "remove",
-            path: self.path.clone(),
-            source,
-        })?;
+        match fs::remove_file(&self.path) {
+            // Somebody else has removed it, perhaps with its folder.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(|source| JournalError::File {
+                action: "remove",
+                path: self.path.clone(),
+                source,
+            })?,
+        }
         sync_directory(&self.directory)
     }
 }
@@ -430,15 +399,6 @@ impl Drop for Journal {
     }
 }
 
-/// Whether a journal was written in this boot and network namespace. One whose first line cannot be read is taken for one of
-/// them: undoing what is gone does no harm.
-fn is_of(contents: &Contents, system: &SystemId) -> bool {
-    match &contents.system {
-        Some(written) => written == system,
-        None => !contents.damage.is_empty(),
-    }
-}
-
 /// Whoever owns the folder, or may write to it, can put a journal there, and with it have us change sysctls and firewall rules
 /// as root.
 fn make_private_directory(directory: &Path) -> Result<(), JournalError> {
@@ -477,7 +437,7 @@ fn lock_file(path: &Path, interface: &InterfaceName) -> Result<File, JournalErro
     }
 }
 
-fn read(mut file: &File, path: &Path) -> Result<Vec<u8>, JournalError> {
+pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<u8>, JournalError> {
     let mut bytes = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|source| JournalError::File {
         action: "read",

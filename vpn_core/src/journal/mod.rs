@@ -17,6 +17,9 @@
 //! A journal that is damaged keeps nobody from starting or cleaning up: what can be read is undone, what cannot is told, and the
 //! file is kept beside it as `NAME.journal.damaged-N`. Each line has a checksum, by which one wrong bit is put right.
 //!
+//! A journal may also be gone, empty, or end too early, which it does not show. So whoever opens it also looks for what has the
+//! interface's name on the system: `damage` and `remains`. Rules and routes have no name; `routes` finds them by their mark.
+//!
 //! The journal names the boot and the network namespace in which it was written: changes of an earlier boot are gone
 //! with it, and undoing them could only break what the administrator has set up since. The exception is what lies in a
 //! file of the disk, the system's name servers: undone if that file still is as we wrote it.
@@ -35,6 +38,7 @@ mod error;
 mod folder;
 mod format;
 mod log;
+mod look;
 pub mod mac;
 #[cfg(target_os = "macos")]
 mod macos;
@@ -44,6 +48,10 @@ mod name_servers;
 pub mod netlink;
 #[cfg(target_os = "macos")]
 mod pf;
+#[cfg(target_os = "linux")]
+mod read_rule;
+#[cfg(target_os = "linux")]
+mod remains;
 #[cfg(target_os = "linux")]
 mod resolv_conf;
 #[cfg(target_os = "linux")]
@@ -82,6 +90,8 @@ pub use name_servers::{
 };
 #[cfg(target_os = "macos")]
 pub use pf::{PfRules, pfctl};
+#[cfg(target_os = "linux")]
+pub use remains::{has_device, named_interfaces};
 #[cfg(target_os = "linux")]
 pub use resolv_conf::{belongs_to, remove};
 pub use routing_message::RoutingEvent;

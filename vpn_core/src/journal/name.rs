@@ -51,6 +51,35 @@ impl InterfaceName {
         };
         self.0.chars().map(escape).collect()
     }
+
+    /// The interface to which an nftables table of ours belongs, whichever of its tables it is: `vpn_IDENTIFIER`, or that with
+    /// `_` and a word behind it. `None` where the name is not of that form.
+    #[cfg_attr(
+        not(any(test, target_os = "linux")),
+        expect(dead_code, reason = "no other system has nftables")
+    )]
+    pub(super) fn of_table(table: &str) -> Option<Self> {
+        let mut rest = table.strip_prefix("vpn_")?.chars();
+        let mut name = String::new();
+        while let Some(c) = rest.next() {
+            if c != '_' {
+                name.push(c);
+                continue;
+            }
+            let escaped = rest.as_str();
+            if escaped.starts_with('_') {
+                name.push('_');
+                rest.next();
+            } else if let Some(code) = escaped.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            {
+                name.push(char::from(code));
+                rest.nth(1);
+            } else {
+                break; // What is behind it says which table it is.
+            }
+        }
+        Self::new(name).ok()
+    }
 }
 
 impl fmt::Display for InterfaceName {
@@ -91,6 +120,20 @@ mod tests {
         assert_eq!(identifier("vpn0"), "vpn0");
         assert_eq!(identifier("a-b"), "a_2db");
         assert_eq!(identifier("a_2db"), "a__2db");
+    }
+
+    #[test]
+    fn the_interface_of_every_table_is_known() {
+        for name in ["vpn0", "a-b", "a_2db", "x_", "_.y", "wg-site_1"] {
+            let interface = InterfaceName::new(name).unwrap();
+            for suffix in ["", "_kill_switch", "_marks", "_inbound", "_loop"] {
+                let table = format!("vpn_{}{suffix}", interface.to_identifier());
+                assert_eq!(InterfaceName::of_table(&table).as_ref(), Some(&interface), "{table}");
+            }
+        }
+        for other in ["filter", "vpn", "vpn_", "vpn_é", "vpn__"] {
+            assert!(InterfaceName::of_table(other).is_none_or(|name| name.as_str() == "_"), "{other}");
+        }
     }
 
     #[test]

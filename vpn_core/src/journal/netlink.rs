@@ -290,7 +290,7 @@ pub fn address_family(family: Family) -> AddressFamily {
     }
 }
 
-fn rule_message(rule: &PolicyRule) -> RuleMessage {
+pub(super) fn rule_message(rule: &PolicyRule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = address_family(rule.family);
     message.attributes.push(RuleAttribute::Priority(rule.priority));

@@ -15,11 +15,13 @@ use macos as system;
 
 use super::{
     NodeOptions,
-    lockdown::{journalled_interfaces, locked_down},
+    lockdown::{interfaces, journalled_interfaces, locked_down},
+    remains::{is_in_use, orphans, wait_until_free},
 };
 use crate::{
     control::{ControlClient, ControlError, Status, socket_path},
     engine::{OffloadSet, supported_suites},
+    journal::Journal,
     local_tun::{Tun, TunError},
     udp::UdpSocket,
     wire::hybrid::SuiteSet,
@@ -152,22 +154,27 @@ fn cipher() -> Finding {
     Finding::good("cipher", text)
 }
 
-/// What is in journals of nodes that do not run.
+/// What is there of nodes that do not run: by their journals, and without one.
 fn left_behind(options: &NodeOptions) -> Vec<Finding> {
     const SUBJECT: &str = "left behind";
-    let interfaces = match journalled_interfaces(&options.state_folder) {
+    let interfaces = match interfaces(&options.state_folder) {
         Ok(interfaces) => interfaces,
         Err(error) => {
             return vec![Finding::not_permitted(SUBJECT, error.to_string())];
         }
     };
+    let journalled = journalled_interfaces(&options.state_folder).unwrap_or_default();
     let locked = locked_down(options).unwrap_or_default();
-    let findings: Vec<Finding> = interfaces
+    let mut findings: Vec<Finding> = interfaces
         .into_iter()
         .filter_map(|name| {
             let node = ControlClient::new(socket_path(&options.run_folder, name.as_str()));
             let error = node.status_within(PATIENCE).err()?;
             match error {
+                // Of a node with other folders.
+                ControlError::NotRunning(_) if !journalled.contains(&name) && !wait_until_free(&name) => {
+                    return None;
+                }
                 // The second while the process that was killed is still being taken apart.
                 ControlError::NotRunning(_) | ControlError::Ended(_) => {}
                 ControlError::Unresponsive { .. } => {
@@ -187,7 +194,25 @@ fn left_behind(options: &NodeOptions) -> Vec<Finding> {
             Some(Finding::warning(SUBJECT, text, "run `vpn-client cleanup`, or start it again"))
         })
         .collect();
+    findings.extend(nameless(options));
+    findings.extend(Journal::set_aside_in(&options.state_folder).iter().map(|path| {
+        let text = format!("{} is a journal that could not be read in full", path.display());
+        let remedy =
+            "see whether what its lines name is still in force, undo that by hand, and remove the file";
+        Finding::warning(SUBJECT, text, remedy)
+    }));
     if findings.is_empty() { vec![Finding::good(SUBJECT, "nothing")] } else { findings }
+}
+
+/// Rules and routes that no journal names and no program uses.
+fn nameless(options: &NodeOptions) -> Vec<Finding> {
+    const SUBJECT: &str = "left behind";
+    let orphans = match orphans(&options.state_folder) {
+        Ok(orphans) => orphans.into_iter().filter(|orphan| !is_in_use(orphan)),
+        Err(error) => return vec![Finding::not_permitted(SUBJECT, error.to_string())],
+    };
+    let text = |orphan| format!("{orphan} are in force, and no program uses them");
+    orphans.map(|orphan| Finding::warning(SUBJECT, text(orphan), "run `vpn-client cleanup`")).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! What nodes that crashed, or failed with the kill switch in force, have left behind.
 
-use super::{NodeError, NodeOptions, PREDECESSOR_POLL};
+use super::{
+    NodeError, NodeOptions, PREDECESSOR_POLL,
+    remains::{clean_orphan, is_in_use, named_interfaces, open_journal, orphans, wait_until_free},
+};
 use crate::{
     control::{ControlClient, ControlError, socket_path},
     journal::{Change, InterfaceName, Journal, JournalError},
 };
 use std::{
+    collections::BTreeSet,
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -32,13 +36,39 @@ pub struct Cleaned {
     pub undone: Vec<InterfaceName>,
     /// Interfaces whose node runs. It is left alone.
     pub running: Vec<InterfaceName>,
+    /// Rules and routes of interfaces that nothing names any more, which were removed.
+    pub nameless: Vec<String>,
+    /// What is left as it is, with the reason and what to do.
+    pub left: Vec<String>,
+    /// Journals that could not be read in full, kept for somebody to look at.
+    pub set_aside: Vec<PathBuf>,
 }
 
-/// Undoes what nodes that crashed have left behind, all or that of one interface. A journal that somebody holds is waited for,
-/// unless the node answers: then it runs, and is left alone.
+impl Cleaned {
+    /// Whether there was nothing to do, and nothing to tell.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is left for somebody to look at, each with what to do about it.
+    pub fn to_look_at(&self) -> impl Iterator<Item = String> + '_ {
+        let kept = |path: &PathBuf| {
+            format!(
+                "{} is a journal that could not be read in full: see whether what its lines name is still in force, undo that \
+                 by hand, and remove the file",
+                path.display()
+            )
+        };
+        self.left.iter().cloned().chain(self.set_aside.iter().map(kept))
+    }
+}
+
+/// Undoes what nodes that crashed have left behind, all or that of one interface: what their journals name, and what is known to
+/// be ours without one. A journal that somebody holds is waited for, unless the node answers: then it runs, and is left alone.
 ///
 /// # Errors
-/// [`NodeError::Journal`]; [`NodeError::Held`] where a journal is still held after 15 s. Both after all others were tried.
+/// [`NodeError::Journal`], also where the system does not show what there is; [`NodeError::Held`] where a journal is still held
+/// after 15 s. Both after all others were tried.
 pub fn cleanup(
     options: &NodeOptions,
     only: Option<&InterfaceName>,
@@ -48,14 +78,33 @@ pub fn cleanup(
     let mut failure = None;
     let deadline = Instant::now() + CLEANUP_PATIENCE;
     let wanted = |name: &InterfaceName| only.is_none_or(|only| only == name);
-    for interface in journalled_interfaces(&options.state_folder)?.into_iter().filter(wanted) {
+    for interface in interfaces(&options.state_folder)?.into_iter().filter(wanted) {
         match clean_when_free(options, &interface, kill_switch, deadline) {
             Ok(Found::Undone) => cleaned.undone.push(interface),
             Ok(Found::Nothing) => {}
             Ok(Found::Running) => cleaned.running.push(interface),
+            Ok(Found::Left(why)) => cleaned.left.push(why),
             Err(error) => failure = Some(error),
         }
     }
+    // Last: what the journals know is undone by now.
+    for orphan in orphans(&options.state_folder)? {
+        if only.is_some() {
+            // Of which interface they are, nothing says.
+            if !is_in_use(&orphan) {
+                cleaned.left.push(format!(
+                    "{orphan} are in force and no program uses them: run `vpn-client cleanup`"
+                ));
+            }
+            continue;
+        }
+        match clean_orphan(&orphan) {
+            Ok(None) => cleaned.nameless.push(orphan.to_string()),
+            Ok(Some(why)) => cleaned.left.push(why),
+            Err(error) => failure = Some(error.into()),
+        }
+    }
+    cleaned.set_aside = Journal::set_aside_in(&options.state_folder);
     failure.map_or(Ok(cleaned), Err)
 }
 
@@ -67,6 +116,8 @@ enum Found {
     Nothing,
     /// That of a node that runs.
     Running,
+    /// Left as it is, for a reason and with a remedy.
+    Left(String),
 }
 
 fn clean_when_free(
@@ -115,17 +166,47 @@ fn clean(
         KillSwitchLeft::Lift => |_: &Change| false,
         KillSwitchLeft::Keep => Change::is_kill_switch,
     };
-    if !folder.join(format!("{interface}.journal")).exists() {
-        return Ok(Found::Nothing);
+    let mut has_undone = false;
+    if folder.join(format!("{interface}.journal")).exists() {
+        has_undone = clean_once(folder, interface, keep)?;
     }
-    let journal = Journal::open_keeping(folder, interface, keep)?;
-    let found = if journal.was_there() { Found::Undone } else { Found::Nothing };
+    let is_named = || Ok::<_, JournalError>(named_interfaces()?.contains(interface));
+    if kill_switch == KillSwitchLeft::Lift && is_named()? {
+        // The journal is not there, or was opened before the process that was killed had lost its device.
+        if !wait_until_free(interface) {
+            return Ok(Found::Left(format!(
+                "{interface} has firewall tables or name servers in force, and no journal in {} knows them: a process has its TUN \
+                 device, and may be a node with other folders; end it, or remove the device with `ip link delete {interface}`, and \
+                 try again",
+                folder.display()
+            )));
+        }
+        has_undone |= clean_once(folder, interface, keep)?;
+        if is_named()? {
+            return Ok(Found::Left(format!(
+                "something of {interface} is left that no journal in {} knows how to undo: see `nft list tables`, and \
+                 /etc/resolv.conf, whose first line names it. Where no node in another network namespace uses that file, write \
+                 your own name servers there",
+                folder.display()
+            )));
+        }
+    }
+    Ok(if has_undone { Found::Undone } else { Found::Nothing })
+}
+
+/// Undoes what is to be undone of `interface`, and removes its journal where nothing is left in it; whether there was anything.
+fn clean_once(
+    folder: &Path,
+    interface: &InterfaceName,
+    keep: fn(&Change) -> bool,
+) -> Result<bool, JournalError> {
+    let (journal, has_undone) = open_journal(folder, interface, keep)?;
     if journal.outstanding().next().is_none() {
         journal.close()?;
     } else {
         journal.abandon();
     }
-    Ok(found)
+    Ok(has_undone)
 }
 
 /// Undoes everything that is in a running node's journal.
@@ -159,12 +240,22 @@ pub(super) fn undo_after(error: NodeError, mut journal: Journal, is_locked_down:
 pub fn locked_down(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeError> {
     let folder = &options.state_folder;
     let mut locked = Vec::new();
-    for interface in journalled_interfaces(folder)? {
+    for interface in interfaces(folder)? {
         if Journal::left_behind(folder, &interface)?.iter().any(Change::is_kill_switch) {
             locked.push(interface);
         }
     }
     Ok(locked)
+}
+
+/// The interfaces of which something may be there: by their journals, and by what bears their names.
+///
+/// # Errors
+/// [`JournalError`] where one or the other is not shown.
+pub(super) fn interfaces(state_folder: &Path) -> Result<BTreeSet<InterfaceName>, JournalError> {
+    let mut interfaces = BTreeSet::from_iter(journalled_interfaces(state_folder)?);
+    interfaces.extend(named_interfaces()?);
+    Ok(interfaces)
 }
 
 pub(super) fn journalled_interfaces(state_folder: &Path) -> Result<Vec<InterfaceName>, JournalError> {

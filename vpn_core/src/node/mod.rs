@@ -17,6 +17,8 @@ mod outside;
 mod peers;
 mod reason;
 mod reload;
+#[cfg_attr(target_os = "macos", path = "remains_macos.rs")]
+mod remains;
 mod report;
 mod running;
 mod session;
@@ -149,8 +151,8 @@ impl NodeError {
             Self::Config(error) => error.is_not_permitted(),
             Self::Routes(error) => matches!(error, RouteError::NotPermitted { .. }),
             Self::LockedDown { source, .. } => source.is_not_permitted(),
+            Self::Journal(error) => error.is_not_permitted(),
             Self::Control(_)
-            | Self::Journal(_)
             | Self::Held { .. }
             | Self::Tun(_)
             | Self::Udp(_)

@@ -1,6 +1,6 @@
 //! What a node changes on its system, and how that is undone.
 
-use super::{NodeError, NodeOptions, lockdown, outside::Outside};
+use super::{NodeError, NodeOptions, lockdown, outside::Outside, remains::open_journal};
 use crate::{
     config::{self, Config, Role},
     control::InterfaceStatus,
@@ -70,7 +70,7 @@ impl System {
         let interface = &config.interface;
         // One that is in force stays so until this start's takes its place.
         let keep = if interface.kill_switch { Change::is_kill_switch } else { |_: &Change| false };
-        let mut journal = Journal::open_keeping(&options.state_folder, &interface.name, keep)?;
+        let (mut journal, _) = open_journal(&options.state_folder, &interface.name, keep)?;
         let is_locked_down = journal.outstanding().next().is_some();
         let mark = reserve_mark(&mut journal)?;
         let offload = options.offload.unwrap_or(interface.offload);

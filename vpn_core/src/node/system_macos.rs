@@ -1,6 +1,6 @@
 //! What a node changes on a Mac, and how that is undone.
 
-use super::{NodeError, NodeOptions, lockdown};
+use super::{NodeError, NodeOptions, lockdown, remains::open_journal};
 use crate::{
     config::{self, Config, Role},
     control::InterfaceStatus,
@@ -71,7 +71,7 @@ impl System {
         }
         // One that is in force stays so until this start's takes its place.
         let keep = if interface.kill_switch { Change::is_kill_switch } else { |_: &Change| false };
-        let journal = Journal::open_keeping(&options.state_folder, &interface.name, keep)?;
+        let (journal, _) = open_journal(&options.state_folder, &interface.name, keep)?;
         let is_locked_down = journal.outstanding().next().is_some();
         let offload = options.offload.unwrap_or(interface.offload);
         let any_port = SocketAddr::from(([0_u16; 8], 0));

@@ -105,21 +105,20 @@ impl RoutingMark {
         self.priority(0) + 2
     }
 
-    /// Whether a mark is that of an instance's sockets.
-    pub(super) fn is_socket_mark(value: u32) -> bool {
-        Self::candidates().any(|candidate| candidate.0 == value)
+    /// The instance whose sockets have a mark.
+    pub(super) fn of_socket_mark(value: u32) -> Option<Self> {
+        Self::candidates().find(|candidate| candidate.0 == value)
     }
 
-    /// Whether a routing table is an instance's.
-    pub(super) fn owns(table: u32) -> bool {
-        Self::candidates().any(|candidate| candidate.owns_table(table))
+    /// The instance whose routing table it is.
+    pub(super) fn of_table(table: u32) -> Option<Self> {
+        Self::candidates().find(|candidate| candidate.owns_table(table))
     }
 
-    /// Whether a rule there may be an instance's.
-    pub(super) fn is_priority(priority: u32) -> bool {
-        let mut places =
-            Self::candidates().map(|candidate| candidate.first_priority()..=candidate.resume_priority());
-        places.any(|places| places.contains(&priority))
+    /// The instance whose rule one there may be.
+    pub(super) fn at_priority(priority: u32) -> Option<Self> {
+        Self::candidates()
+            .find(|candidate| (candidate.first_priority()..=candidate.resume_priority()).contains(&priority))
     }
 
     fn candidates() -> impl Iterator<Item = Self> {

@@ -54,6 +54,8 @@ mod path_mtu;
 mod plan;
 #[cfg(target_os = "linux")]
 mod public_address;
+#[cfg(target_os = "linux")]
+mod remains;
 mod setup;
 #[cfg(target_os = "linux")]
 mod tables;
@@ -93,6 +95,8 @@ pub use path_mtu::route_mtu;
 pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, takes_default_route, tunnel_networks};
 #[cfg(target_os = "linux")]
 pub use public_address::public_address;
+#[cfg(target_os = "linux")]
+pub use remains::{Orphan, is_in_use, mark_of, orphans};
 pub use setup::InterfaceSetup;
 #[cfg(target_os = "linux")]
 pub use tables::watch_tables;

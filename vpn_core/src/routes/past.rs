@@ -258,20 +258,23 @@ impl Tables {
 fn is_ours(rule: &RuleMessage) -> bool {
     let is_marked_as_ours = || {
         rule.attributes.iter().any(|attribute| match attribute {
-            RuleAttribute::FwMark(mark) => *mark == TUNNEL_MARKS.0 || RoutingMark::is_socket_mark(*mark),
+            RuleAttribute::FwMark(mark) => {
+                *mark == TUNNEL_MARKS.0 || RoutingMark::of_socket_mark(*mark).is_some()
+            }
             _ => false,
         })
     };
-    let looks_up_ours = rule.header.action == RuleAction::ToTable && RoutingMark::owns(table_of_rule(rule));
+    let looks_up_ours =
+        rule.header.action == RuleAction::ToTable && RoutingMark::of_table(table_of_rule(rule)).is_some();
     // Those for the local network and for DHCP look up main, and are known by their place.
     looks_up_ours
         || is_marked_as_ours()
-        || (RoutingMark::is_priority(priority(rule))
+        || (RoutingMark::at_priority(priority(rule)).is_some()
             && matches!(rule.header.action, RuleAction::ToTable | RuleAction::Unreachable)
             && is_of_kernel(rule))
 }
 
-fn is_of_kernel(rule: &RuleMessage) -> bool {
+pub(super) fn is_of_kernel(rule: &RuleMessage) -> bool {
     use rtnetlink::packet_route::route::RouteProtocol;
     rule.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::Kernel))
 }
@@ -343,7 +346,7 @@ fn destination_of_rule(rule: &RuleMessage) -> Option<IpNet> {
     })
 }
 
-fn destination_of_route(route: &RouteMessage) -> IpNet {
+pub(super) fn destination_of_route(route: &RouteMessage) -> IpNet {
     let length = route.header.destination_prefix_length;
     let named = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(v4)) => IpNet::new((*v4).into(), length).ok(),
@@ -355,7 +358,7 @@ fn destination_of_route(route: &RouteMessage) -> IpNet {
     named.unwrap_or(all)
 }
 
-fn metric(route: &RouteMessage) -> u32 {
+pub(super) fn metric(route: &RouteMessage) -> u32 {
     let metric = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Priority(metric) => Some(*metric),
         _ => None,
@@ -363,7 +366,7 @@ fn metric(route: &RouteMessage) -> u32 {
     metric.unwrap_or_default()
 }
 
-fn outgoing(route: &RouteMessage) -> Option<u32> {
+pub(super) fn outgoing(route: &RouteMessage) -> Option<u32> {
     route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,

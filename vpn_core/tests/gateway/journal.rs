@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use vpn_core::journal::{Change, InterfaceName, Journal, JournalError, sysctl};
 
-use crate::namespace::inside;
+use crate::namespace::{inside, sh};
 
 const KEY: &str = "net/ipv4/ip_forward";
 
@@ -81,11 +81,11 @@ fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name() {
     let (path, name) = (directory.path().join("vpn0.journal"), InterfaceName::new("vpn0").unwrap());
     let table = Change::KillSwitch { table: "vpn_vpn0_kill_switch".into() };
     let nft = |arguments: &[&str]| vpn_core::journal::run("nft", arguments, None);
-    nft(&["add", "table", "inet", "vpn_vpn0_kill_switch"]).unwrap();
-    nft(&["add", "table", "inet", "vpn_other"]).unwrap();
     let mut journal = open(directory.path(), "vpn0");
     journal.record(table.clone()).unwrap();
     journal.abandon();
+    nft(&["add", "table", "inet", "vpn_vpn0_kill_switch"]).unwrap();
+    nft(&["add", "table", "inet", "vpn_other"]).unwrap();
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("made", "\u{1}")).unwrap();
     assert_eq!(Journal::left_behind(directory.path(), &name).unwrap(), std::slice::from_ref(&table));
     let journal = Journal::open_keeping(directory.path(), &name, Change::is_kill_switch).unwrap();
@@ -94,6 +94,43 @@ fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name() {
     assert_eq!(Journal::left_behind(directory.path(), &name).unwrap(), [table], "written down again");
     open(directory.path(), "vpn0").close().unwrap();
     assert_eq!(nft(&["list", "tables"]).unwrap().trim(), "table inet vpn_other");
+}
+
+#[test]
+fn without_a_journal_a_table_is_known_by_its_name_unless_its_device_is_there() {
+    if !inside("journal::without_a_journal_a_table_is_known_by_its_name_unless_its_device_is_there", &[]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (path, name) = (directory.path().join("vpn0.journal"), InterfaceName::new("vpn0").unwrap());
+    let tables = || sh("nft list tables").trim().to_owned();
+    let damages: [fn(&Path); 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, "").unwrap(),
+        |path| fs::write(path, [0; 300]).unwrap(),
+        |path| {
+            let header = fs::read_to_string(path).unwrap().lines().next().unwrap().to_owned() + "\n";
+            fs::write(path, header).unwrap();
+        },
+    ];
+    for damage in damages {
+        let table = Change::KillSwitch { table: "vpn_vpn0_kill_switch".into() };
+        let mut journal = open(directory.path(), "vpn0");
+        journal.record(table.clone()).unwrap();
+        journal.abandon();
+        sh("nft add table inet vpn_vpn0_kill_switch; ip tuntap add vpn0 mode tun");
+        damage(&path);
+        assert!(Journal::left_behind(directory.path(), &name).unwrap().is_empty(), "somebody may live");
+        open(directory.path(), "vpn0").close().unwrap();
+        assert_eq!(tables(), "table inet vpn_vpn0_kill_switch");
+        sh("ip link delete vpn0");
+        assert_eq!(Journal::left_behind(directory.path(), &name).unwrap(), std::slice::from_ref(&table));
+        let journal = Journal::open_keeping(directory.path(), &name, Change::is_kill_switch).unwrap();
+        assert!(journal.had_changes());
+        journal.abandon();
+        open(directory.path(), "vpn0").close().unwrap();
+        assert_eq!(tables(), "");
+    }
 }
 
 #[test]
