@@ -84,18 +84,25 @@ fn by_name(interface: &InterfaceName) -> Vec<Change> {
     use super::{Kept, NameServersChange, belongs_to, installed, kept_beside, run};
 
     let table = format!("vpn_{}", interface.to_identifier());
-    let nft_table = |name: String| Change::NftTable { family: "inet".into(), name };
-    let kill_switch = format!("{table}_kill_switch");
-    let others = ["_marks", "_inbound", "_loop", ""].map(|part| format!("{table}{part}"));
-    let ours = core::iter::once((kill_switch.clone(), Change::KillSwitch { table: kill_switch }))
-        .chain(others.into_iter().map(|name| (name.clone(), nft_table(name))));
-    let tables =
-        if installed("nft") { run("nft", &["list", "tables", "inet"], None) } else { Ok(String::new()) };
+    let nft_table =
+        |family: &str, part: &str| Change::NftTable { family: family.into(), name: format!("{table}{part}") };
+    let kill_switch = Change::KillSwitch { table: format!("{table}_kill_switch") };
+    let ours = [
+        ("inet", "_kill_switch", kill_switch),
+        ("inet", "_marks", nft_table("inet", "_marks")),
+        ("arp", "_marks", nft_table("arp", "_marks")),
+        ("inet", "_inbound", nft_table("inet", "_inbound")),
+        ("inet", "_loop", nft_table("inet", "_loop")),
+        ("inet", "", nft_table("inet", "")),
+    ];
+    let tables = if installed("nft") { run("nft", &["list", "tables"], None) } else { Ok(String::new()) };
     let tables =
         tables.inspect_err(|error| warn!(%error, "which tables are there is not known")).unwrap_or_default();
-    let is_there = |name: &str| tables.lines().any(|line| line.trim() == format!("table inet {name}"));
-    let mut suspects: Vec<Change> =
-        ours.filter(|(name, _)| is_there(name)).map(|(_, change)| change).collect();
+    let is_there = |family: &str, part: &str| {
+        tables.lines().any(|line| line.trim() == format!("table {family} {table}{part}"))
+    };
+    let found = ours.into_iter().filter(|(family, part, _)| is_there(family, part));
+    let mut suspects: Vec<Change> = found.map(|(_, _, change)| change).collect();
     let path = Path::new("/etc/resolv.conf");
     if belongs_to(path, interface) && kept_beside(path, interface).exists() {
         let (path, interface) = (path.to_owned(), interface.clone());
