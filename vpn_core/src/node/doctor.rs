@@ -103,8 +103,7 @@ pub fn examine(options: &NodeOptions) -> Vec<Finding> {
 /// What the tunnels that run say is wrong.
 fn tunnels(options: &NodeOptions) -> Vec<Finding> {
     const SUBJECT: &str = "tunnel";
-    const REMEDY: &str =
-        "see `ip rule` and `ip route show table all`; remove it, or give it a place behind the tunnel's";
+    const REMEDY: &str = "do as it says; where it is meant to be so, nothing";
     let names = journalled_interfaces(&options.state_folder).unwrap_or_default();
     let statuses = names
         .iter()

@@ -293,7 +293,7 @@ impl System {
             // A gateway's and a site's own networks are reached there.
             longer_routes: self.lan.is_none(),
         };
-        let past = match traffic_past(routes.plan(), &exempt) {
+        let past = match traffic_past(routes.plan(), &self.wanted.allowed_ips, &exempt) {
             Ok(past) => past,
             Err(error) => {
                 tracing::debug!(%error, "which way traffic takes is not known");

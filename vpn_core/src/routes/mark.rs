@@ -38,6 +38,9 @@ impl RoutingMark {
     /// The first instance's mark; [`reserve_mark`] finds a free one.
     pub const FIRST: Self = Self(FIRST);
 
+    /// The number of the rule by which every host asks its main table.
+    pub(super) const MAIN_PRIORITY: u32 = 32_766;
+
     /// The value for `SO_MARK`.
     pub fn value(self) -> u32 {
         self.0

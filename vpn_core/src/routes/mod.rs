@@ -56,9 +56,12 @@ mod plan;
 mod public_address;
 #[cfg(target_os = "linux")]
 mod remains;
+mod rule_text;
 mod setup;
 #[cfg(target_os = "linux")]
 mod tables;
+#[cfg(target_os = "linux")]
+mod walk;
 #[cfg(target_os = "linux")]
 mod watch;
 #[cfg(target_os = "macos")]

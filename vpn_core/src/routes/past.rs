@@ -2,18 +2,30 @@
 //!
 //! The kernel is asked for the way of unmarked packets, as a program's are, to a few destinations: some from everywhere, and
 //! those that rules and routes of others name. Where the answer is not the tunnel, rules and routes are walked as the kernel
-//! does it, to name what decides. Only the kernel's answer counts; the walk may not know all that a newer kernel does.
+//! does it (`walk.rs`), to name what decides. Only the kernel's answer counts; the walk may not know all that a newer kernel does.
 
-use std::{collections::BTreeMap, fmt::Write as _, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
-    rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
+    rule::{RuleAction, RuleMessage},
 };
 
-use super::{RoutePlan, RoutingMark, mark::TUNNEL_MARKS};
+use super::{
+    RoutePlan, RoutingMark,
+    interface::ipv6_is_on,
+    rule_text::{route_text, rule_text},
+    walk::{
+        Found, LOCAL_TABLE, Tables, destination_of_route, destination_of_rule, is_foreign, is_of_every_host,
+        is_ours, outgoing, priority, refuses,
+    },
+};
 use crate::journal::{
     Family, MAIN_TABLE,
     netlink::{Netlink, address_family, table_of_route, table_of_rule},
@@ -22,76 +34,72 @@ use crate::journal::{
 /// Destinations from everywhere, in both halves of the address space. Nothing is sent to them.
 const ANYWHERE: [&str; 5] = ["1.0.0.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "2a00::1"];
 /// So many destinations are asked for in a family at the most, and so many answers told.
-const MAX_ASKED: usize = 64;
+const MAX_ASKED: usize = 128;
 const MAX_TOLD: usize = 8;
 /// So many networks of others are looked at for that: a router's main table may hold a million.
 const MAX_LOOKED_AT: usize = 4096;
-const LOCAL_TABLE: u32 = 255;
-const DEFAULT_TABLE: u32 = 253;
-/// The loopback interface, which the kernel takes for where this host's own packets come in.
-const LOOPBACK: &str = "lo";
+/// So many addresses of a network are asked for: the first is often this host's own.
+const ASKED_OF_A_NETWORK: usize = 2;
 
 /// What may lead past the tunnel without being told.
 #[derive(Clone, Debug, Default)]
 pub struct Exempt {
     /// What is reached beside the tunnel on purpose.
     pub networks: Vec<IpNet>,
-    /// Whether longer routes of main win on purpose: those of a gateway's own networks do.
+    /// Whether main's routes that are longer than all of ours win on purpose: those to a gateway's own networks do.
     pub longer_routes: bool,
 }
 
-/// What takes traffic past the tunnel of `plan`, in words. Nothing where the plan has no routes.
+/// What takes traffic past the tunnel of `plan`, in words, and what to do about it. The tunnel is to carry what the plan routes, the
+/// networks of its interface's addresses, and `allowed_ips`: those of all peers, also where one route is for many of them.
 ///
 /// # Errors
 /// The system's answer.
-pub fn traffic_past(plan: &RoutePlan, exempt: &Exempt) -> io::Result<Vec<String>> {
+pub fn traffic_past(plan: &RoutePlan, allowed_ips: &[IpNet], exempt: &Exempt) -> io::Result<Vec<String>> {
     let mut netlink = Netlink::open()?;
     let tunnel = netlink.interface_index(plan.interface.as_str())?;
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     for family in [Family::V4, Family::V6] {
-        if !plan.routes.iter().any(|route| Family::of(&route.destination) == family) {
-            continue;
-        }
+        let Some(carried) = Carried::of(plan, allowed_ips, family) else { continue };
         let tables = Tables { rules: netlink.rules(family)?, routes: netlink.routes(family)? };
-        for destination in destinations(plan, family, &tables, exempt) {
+        let view = View { tables, carried, tunnel, exempt };
+        for destination in view.destinations() {
             let way = ask(&mut netlink, destination)?;
-            let Some((cause, device)) = tables.cause_of(destination, way, tunnel, exempt) else { continue };
-            let device = device.and_then(|index| netlink.interface_name(index).ok());
+            let Some(cause) = view.cause_of(destination, way) else { continue };
+            let device = cause.device.and_then(|index| netlink.interface_name(index).ok());
             let effect = device.map_or_else(
                 || format!("what is sent to {destination} is refused"),
                 |device| format!("what is sent to {destination} takes {device} and not the tunnel"),
             );
-            told.entry(cause).or_insert(effect);
+            told.entry(cause.text).or_insert(effect);
         }
     }
     Ok(told.into_iter().take(MAX_TOLD).map(|(cause, effect)| format!("{effect}, by {cause}")).collect())
 }
 
 /// Rules of other programs that come before a full tunnel's, for people to judge: by source, user or port they may lead packets
-/// past it that a question to the kernel does not find.
+/// past it that a question to the kernel does not find, and by the routes that main gets later.
 ///
 /// # Errors
 /// The system's answer.
 pub fn rules_before_tunnels() -> io::Result<Vec<String>> {
     let mut netlink = Netlink::open()?;
     let mut texts = Vec::new();
-    for family in [Family::V4, Family::V6] {
+    for (family, name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
         let rules = netlink.rules(family)?;
-        let leads_elsewhere = |rule: &&RuleMessage| {
-            priority(rule) < RoutingMark::FIRST.full_tunnel_priority()
-                && !is_ours(rule)
-                && table_of_rule(rule) != LOCAL_TABLE
-                && !is_of_vrfs(rule)
-                && suppressed_bits(rule).is_none()
-                && !matches!(rule.header.action, RuleAction::Nop | RuleAction::Goto)
-        };
-        let protocol = match family {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        };
-        texts.extend(rules.iter().filter(leads_elsewhere).map(|rule| format!("{} ({protocol})", text(rule))));
+        let before = rules.iter().filter(|rule| may_come_before_tunnels(rule));
+        texts.extend(before.map(|rule| format!("{} ({name})", rule_text(rule))));
     }
     Ok(texts)
+}
+
+fn may_come_before_tunnels(rule: &RuleMessage) -> bool {
+    let leads_nowhere = match rule.header.action {
+        RuleAction::Nop => true,
+        RuleAction::ToTable => table_of_rule(rule) == LOCAL_TABLE,
+        _ => false,
+    };
+    priority(rule) < RoutingMark::FIRST.resume_priority() && is_foreign(rule) && !leads_nowhere
 }
 
 /// The kernel's answer.
@@ -124,389 +132,418 @@ fn ask(netlink: &mut Netlink, to: IpAddr) -> io::Result<Way> {
         _ => None,
     });
     Ok(match route {
-        Some(route) if route.header.kind == RouteType::Unicast => {
-            outgoing(&route).map_or(Way::None, Way::Interface)
-        }
-        Some(route) if matches!(route.header.kind, RouteType::Local | RouteType::Broadcast) => Way::Here,
-        Some(_) | None => Way::None,
+        Some(route) => match route.header.kind {
+            RouteType::Unicast => outgoing(&route).map_or(Way::None, Way::Interface),
+            RouteType::Local | RouteType::Broadcast | RouteType::Anycast => Way::Here,
+            _ => Way::None,
+        },
+        None => Way::None,
     })
 }
 
-/// What to ask for: of a full tunnel anything, of another what is routed there; and what others' rules and routes name of it.
-fn destinations(plan: &RoutePlan, family: Family, tables: &Tables, exempt: &Exempt) -> Vec<IpAddr> {
-    let mut ours: Vec<IpNet> = plan.routes.iter().map(|route| route.destination).collect();
-    ours.retain(|network| Family::of(network) == family);
-    let is_ours = |address: &IpAddr| ours.iter().any(|network| network.contains(address));
-    let is_exempt = |address: &IpAddr| {
-        address.is_multicast() || exempt.networks.iter().any(|network| network.contains(address))
-    };
-    let anywhere = ANYWHERE.iter().filter_map(|text| text.parse::<IpAddr>().ok());
-    let networks = ours.iter().filter(|network| network.prefix_len() > 0).copied();
-    let mut addresses: Vec<IpAddr> = anywhere.chain(networks.map(|network| within(&network))).collect();
-    addresses.truncate(MAX_ASKED / 2);
-    addresses.extend(tables.named(plan, exempt).iter().map(within));
-    addresses.retain(|address| is_ours(address) && !is_exempt(address));
-    addresses.truncate(MAX_ASKED);
-    addresses
+/// What of a family the tunnel is to carry.
+struct Carried {
+    is_full: bool,
+    /// The destinations of the tunnel's routes, and the networks of its interface's addresses.
+    routed: Vec<IpNet>,
+    /// These, and what peers are allowed.
+    networks: BTreeSet<IpNet>,
+    /// The same, with neighbours made one.
+    joined: Vec<IpNet>,
+    /// The number of the last rule that decides for the tunnel.
+    last_rule: u32,
 }
 
-/// An address of a network that may be a host's.
-fn within(network: &IpNet) -> IpAddr {
-    network.hosts().next().unwrap_or_else(|| network.network())
-}
-
-/// Rules and routes of a family.
-struct Tables {
-    rules: Vec<RuleMessage>,
-    routes: Vec<RouteMessage>,
-}
-
-/// Where a walk ends.
-struct Found<'a> {
-    rule: &'a RuleMessage,
-    route: Option<&'a RouteMessage>,
-}
-
-impl Tables {
-    /// The networks that others' rules name, those of the tables that they look up, and in main those beside ours.
-    fn named(&self, plan: &RoutePlan, exempt: &Exempt) -> Vec<IpNet> {
-        let foreign = || self.rules.iter().filter(|rule| !is_ours(rule) && !is_of_vrfs(rule));
-        let mut networks: Vec<IpNet> = foreign().filter_map(destination_of_rule).collect();
-        let looked_up: Vec<u32> = foreign()
-            .filter(|rule| rule.header.action == RuleAction::ToTable)
-            .map(table_of_rule)
-            .filter(|table| ![LOCAL_TABLE, DEFAULT_TABLE].contains(table))
-            // A full tunnel does not ask main, and a gateway's longer routes win on purpose.
-            .filter(|table| *table != MAIN_TABLE || !(plan.is_full || exempt.longer_routes))
+impl Carried {
+    /// `None` where the tunnel has nothing of this family.
+    fn of(plan: &RoutePlan, allowed_ips: &[IpNet], family: Family) -> Option<Self> {
+        let rules = || plan.rules.iter().filter(|rule| rule.family == family);
+        // A full tunnel refuses what it lacks; of another, what has no IPv6 has no routes of it.
+        let has_family = match family {
+            Family::V4 => true,
+            Family::V6 => plan.is_full || ipv6_is_on(&plan.interface),
+        };
+        if !has_family || (plan.is_full && rules().next().is_none()) {
+            return None;
+        }
+        let everything = match family {
+            Family::V4 => IpNet::V4(ipnet::Ipv4Net::default()),
+            Family::V6 => IpNet::V6(ipnet::Ipv6Net::default()),
+        };
+        let routes = plan.routes.iter().map(|route| route.destination);
+        let routed: Vec<IpNet> = routes
+            .chain(plan.connected.iter().copied())
+            .chain(plan.is_full.then_some(everything))
+            .filter(|network| Family::of(network) == family)
             .collect();
-        let of_tables = self.routes.iter().filter(|route| {
-            route.header.kind == RouteType::Unicast && looked_up.contains(&table_of_route(route))
-        });
-        let of_tables = of_tables.map(destination_of_route).filter(|network| network.prefix_len() > 0);
-        networks.extend(of_tables.take(MAX_LOOKED_AT));
-        networks
+        let allowed = allowed_ips.iter().filter(|network| Family::of(network) == family).map(IpNet::trunc);
+        let in_main = plan.routes.iter().any(|route| route.table == MAIN_TABLE) || !plan.connected.is_empty();
+        let last_rule = if plan.is_full || !in_main { rules().map(|rule| rule.priority).max() } else { None };
+        Self::new(plan.is_full, routed, allowed, last_rule.unwrap_or(RoutingMark::MAIN_PRIORITY))
     }
 
-    /// What leads to `destination` past the tunnel, and through which interface; `None` where nothing does, or we ourselves.
-    fn cause_of(
-        &self,
-        destination: IpAddr,
-        way: Way,
-        tunnel: u32,
-        exempt: &Exempt,
-    ) -> Option<(String, Option<u32>)> {
+    fn new(
+        is_full: bool,
+        routed: Vec<IpNet>,
+        allowed: impl Iterator<Item = IpNet>,
+        last_rule: u32,
+    ) -> Option<Self> {
+        let networks: BTreeSet<IpNet> = routed.iter().copied().chain(allowed).collect();
+        let joined = IpNet::aggregate(&networks.iter().copied().collect::<Vec<_>>());
+        (!networks.is_empty()).then_some(Self { is_full, routed, networks, joined, last_rule })
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.joined.iter().any(|network| network.contains(&address))
+    }
+
+    /// A network of ours that lies within `outer`.
+    fn first_within(&self, outer: &IpNet) -> Option<IpNet> {
+        self.networks.range(*outer..).next().copied().filter(|inner| outer.contains(inner))
+    }
+}
+
+/// The bits of the longest network around an address; 0 where there is none.
+fn longest<'a>(networks: impl IntoIterator<Item = &'a IpNet>, address: IpAddr) -> u8 {
+    let around = networks.into_iter().filter(|network| network.contains(&address));
+    around.map(IpNet::prefix_len).max().unwrap_or_default()
+}
+
+/// Addresses of a network that may be hosts'. The first of an IPv6 network is its routers' (RFC 4291, 2.6.1).
+fn within(network: &IpNet) -> impl Iterator<Item = IpAddr> + use<> {
+    let first_is_routers = network.addr().is_ipv6() && network.prefix_len() < 127;
+    network.hosts().skip(usize::from(first_is_routers)).take(ASKED_OF_A_NETWORK)
+}
+
+/// What leads to a destination past the tunnel.
+struct Cause {
+    /// Rule or route, and what to do about it.
+    text: String,
+    /// The interface that it leads to; `None` where it refuses.
+    device: Option<u32>,
+}
+
+/// A family as seen from the tunnel.
+struct View<'a> {
+    tables: Tables,
+    carried: Carried,
+    /// The number of the tunnel interface.
+    tunnel: u32,
+    exempt: &'a Exempt,
+}
+
+impl View<'_> {
+    /// What to ask for: of a full tunnel anything, of another what it carries; and what others' rules and routes name of it.
+    fn destinations(&self) -> Vec<IpAddr> {
+        let anywhere = ANYWHERE.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+        let networks = self.carried.networks.iter().filter(|network| network.prefix_len() > 0);
+        let own = anywhere.chain(networks.flat_map(within)).filter(|address| self.is_asked(*address));
+        let mut destinations: Vec<IpAddr> = own.take(MAX_ASKED / 2).collect();
+        let mut known: BTreeSet<IpAddr> = destinations.iter().copied().collect();
+        let named = self.named();
+        let addresses = named.iter().flat_map(|network| {
+            let inner = self.carried.first_within(network);
+            within(network).chain(inner.into_iter().flat_map(|inner| within(&inner)))
+        });
+        let new = addresses.filter(|address| self.is_asked(*address) && known.insert(*address));
+        destinations.extend(new.take(MAX_ASKED - MAX_ASKED / 2));
+        destinations
+    }
+
+    /// Whether the tunnel is to carry what is sent to an address. A local network is reached beside it unless one of ours lies within.
+    fn is_asked(&self, address: IpAddr) -> bool {
+        let is_of_the_link = match address {
+            IpAddr::V4(_) => address.is_multicast(),
+            IpAddr::V6(v6) => address.is_multicast() || v6.is_unicast_link_local(),
+        };
+        let beside = self.exempt.networks.iter().filter(|network| network.contains(&address));
+        let is_beside = beside
+            .map(IpNet::prefix_len)
+            .max()
+            .is_some_and(|bits| bits > longest(&self.carried.networks, address));
+        self.carried.has(address) && !is_of_the_link && !is_beside
+    }
+
+    /// The networks that others' rules before ours name, and those of the tables that they look up. Main is one of these, and
+    /// besides it has the routes of every tunnel that is not full.
+    fn named(&self) -> Vec<IpNet> {
+        let foreign = || {
+            let before = self.tables.rules.iter().filter(|rule| priority(rule) <= self.carried.last_rule);
+            before.filter(|rule| is_foreign(rule))
+        };
+        let looked_up: BTreeSet<u32> = foreign()
+            .filter_map(|rule| match rule.header.action {
+                RuleAction::ToTable => Some(table_of_rule(rule)),
+                // Behind our rules main is asked.
+                RuleAction::Goto => Some(MAIN_TABLE),
+                _ => None,
+            })
+            .chain((!self.carried.is_full).then_some(MAIN_TABLE))
+            .collect();
+        let of_tables = self.tables.routes.iter().filter(|route| {
+            (route.header.kind == RouteType::Unicast || refuses(route))
+                && outgoing(route) != Some(self.tunnel)
+                && looked_up.contains(&table_of_route(route))
+        });
+        let of_tables = of_tables.map(destination_of_route).filter(|network| network.prefix_len() > 0);
+        foreign().filter_map(destination_of_rule).chain(of_tables).take(MAX_LOOKED_AT).collect()
+    }
+
+    /// What leads to `destination` past the tunnel; `None` where nothing does, or we ourselves.
+    fn cause_of(&self, destination: IpAddr, way: Way) -> Option<Cause> {
         let device = match way {
             Way::Here => return None,
-            Way::Interface(index) if index == tunnel => return None,
+            Way::Interface(index) if index == self.tunnel => return None,
             Way::Interface(index) => Some(index),
             Way::None => None,
         };
-        let Some(Found { rule, route }) = self.walk(destination) else {
-            return device.map(|_| ("a rule that this program does not understand".to_owned(), device));
+        let Some(found) = self.tables.walk(destination, |_| true) else {
+            let text = "a rule that this program does not understand: see `ip rule`".to_owned();
+            return device.map(|_| Cause { text, device });
         };
-        if is_ours(rule) {
+        // Where the same route would decide without others' rules, these are not the cause.
+        let usual = self.tables.walk(destination, |rule| !is_foreign(rule));
+        let is_usual = usual.as_ref().is_some_and(|usual| same_route(usual.route, found.route));
+        let text = if is_usual {
+            self.route_cause(destination, &found, device)?
+        } else {
+            rule_cause(&found, usual.as_ref())?
+        };
+        Some(Cause { text, device })
+    }
+
+    /// A route of main that wins over the tunnel's.
+    fn route_cause(&self, destination: IpAddr, found: &Found<'_>, device: Option<u32>) -> Option<String> {
+        let route = found.route.filter(|route| table_of_route(route) == MAIN_TABLE)?;
+        // A full tunnel's own rules ask main for what is reached beside it, and what leads nowhere any more leads past nothing.
+        if self.carried.is_full || (device.is_none() && !refuses(route)) {
             return None;
         }
-        let route = route.map(route_text);
-        if table_of_rule(rule) != MAIN_TABLE || rule.header.action != RuleAction::ToTable {
-            let route = route.map_or_else(String::new, |route| format!(" (there {route})"));
-            return Some((format!("the rule \"{}\"{route}", text(rule)), device));
+        let (text, bits) = (route_text(route), route.header.destination_prefix_length);
+        if bits == 0 || bits < longest(&self.carried.routed, destination) {
+            return Some(format!(
+                "the route \"{text}\" of the main table, because the tunnel's own is missing: set its interface up"
+            ));
         }
-        // Only what refuses, or is gone, leads nowhere: that is no way past the tunnel.
-        let route = route.filter(|_| device.is_some() && !exempt.longer_routes)?;
-        Some((format!("the route \"{route}\" of the main table"), device))
-    }
-
-    /// The rule and the route that decide on an unmarked packet of this host.
-    fn walk(&self, to: IpAddr) -> Option<Found<'_>> {
-        let mut skip_to = 0;
-        for rule in &self.rules {
-            if priority(rule) < skip_to || !matches(rule, to) {
-                continue;
-            }
-            match rule.header.action {
-                RuleAction::ToTable => {
-                    let Some(route) = self.longest(table_of_rule(rule), to) else { continue };
-                    let length = u32::from(route.header.destination_prefix_length);
-                    if suppressed_bits(rule).is_some_and(|bits| length <= bits)
-                        || route.header.kind == RouteType::Throw
-                    {
-                        continue;
-                    }
-                    return Some(Found { rule, route: Some(route) });
-                }
-                RuleAction::Goto => skip_to = goto(rule).unwrap_or_default(),
-                RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => {
-                    return Some(Found { rule, route: None });
-                }
-                // Nop, and what is not known here.
-                _ => {}
-            }
-        }
-        None
-    }
-
-    fn longest(&self, table: u32, to: IpAddr) -> Option<&RouteMessage> {
-        self.routes
-            .iter()
-            .filter(|route| table_of_route(route) == table && destination_of_route(route).contains(&to))
-            .min_by_key(|route| (u8::MAX - route.header.destination_prefix_length, metric(route)))
-    }
-}
-
-/// Whether it is a rule of one of our instances.
-fn is_ours(rule: &RuleMessage) -> bool {
-    let is_marked_as_ours = || {
-        rule.attributes.iter().any(|attribute| match attribute {
-            RuleAttribute::FwMark(mark) => {
-                *mark == TUNNEL_MARKS.0 || RoutingMark::of_socket_mark(*mark).is_some()
-            }
-            _ => false,
+        let ours = longest(&self.carried.networks, destination);
+        // Of a default route longer ones that refuse are exceptions as well, such as banned hosts.
+        let is_meant = self.exempt.longer_routes && bits > ours && (!refuses(route) || ours == 0);
+        (!is_meant).then(|| {
+            format!(
+                "the route \"{text}\" of the main table: remove that route, or give the tunnel other `allowed_ips` \
+                 or `addresses`"
+            )
         })
-    };
-    let looks_up_ours =
-        rule.header.action == RuleAction::ToTable && RoutingMark::of_table(table_of_rule(rule)).is_some();
-    // Those for the local network and for DHCP look up main, and are known by their place.
-    looks_up_ours
-        || is_marked_as_ours()
-        || (RoutingMark::at_priority(priority(rule)).is_some()
-            && matches!(rule.header.action, RuleAction::ToTable | RuleAction::Unreachable)
-            && is_of_kernel(rule))
-}
-
-pub(super) fn is_of_kernel(rule: &RuleMessage) -> bool {
-    use rtnetlink::packet_route::route::RouteProtocol;
-    rule.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::Kernel))
-}
-
-/// Whether it is the one rule for all VRFs, which looks up a table for their interfaces only.
-fn is_of_vrfs(rule: &RuleMessage) -> bool {
-    rule.attributes.iter().any(|attribute| matches!(attribute, RuleAttribute::L3MDev(true)))
-}
-
-fn priority(rule: &RuleMessage) -> u32 {
-    find(rule, |attribute| match attribute {
-        RuleAttribute::Priority(priority) => Some(*priority),
-        _ => None,
-    })
-    .unwrap_or_default()
-}
-
-fn suppressed_bits(rule: &RuleMessage) -> Option<u32> {
-    find(rule, |attribute| match attribute {
-        RuleAttribute::SuppressPrefixLen(bits) if *bits != u32::MAX => Some(*bits),
-        _ => None,
-    })
-}
-
-fn goto(rule: &RuleMessage) -> Option<u32> {
-    find(rule, |attribute| match attribute {
-        RuleAttribute::Goto(target) => Some(*target),
-        _ => None,
-    })
-}
-
-fn find<T>(rule: &RuleMessage, get: impl Fn(&RuleAttribute) -> Option<T>) -> Option<T> {
-    rule.attributes.iter().find_map(get)
-}
-
-/// Whether a rule is for an unmarked packet of this host to `to` from a socket that is bound to nothing.
-fn matches(rule: &RuleMessage, to: IpAddr) -> bool {
-    if is_of_vrfs(rule) {
-        return false;
     }
-    let mask = find(rule, |attribute| match attribute {
-        RuleAttribute::FwMask(mask) => Some(*mask),
-        _ => None,
-    });
-    let all = rule.header.src_len == 0
-        && rule.header.tos == 0
-        && rule.attributes.iter().all(|attribute| match attribute {
-            RuleAttribute::Destination(network) => {
-                IpNet::new(*network, rule.header.dst_len).is_ok_and(|network| network.contains(&to))
-            }
-            RuleAttribute::FwMark(mark) => mark & mask.unwrap_or(u32::MAX) == 0,
-            RuleAttribute::Iifname(name) => name == LOOPBACK,
-            RuleAttribute::UidRange(range) => range.start == 0,
-            RuleAttribute::Oifname(_)
-            | RuleAttribute::IpProtocol(_)
-            | RuleAttribute::SourcePortRange(_)
-            | RuleAttribute::DestinationPortRange(_)
-            | RuleAttribute::TunId(_) => false,
-            // What it does, and not what for.
-            _ => true,
-        });
-    all != rule.header.flags.contains(RuleFlags::Invert)
 }
 
-fn destination_of_rule(rule: &RuleMessage) -> Option<IpNet> {
-    find(rule, |attribute| match attribute {
-        RuleAttribute::Destination(network) => IpNet::new(*network, rule.header.dst_len).ok(),
-        _ => None,
-    })
-}
-
-pub(super) fn destination_of_route(route: &RouteMessage) -> IpNet {
-    let length = route.header.destination_prefix_length;
-    let named = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(v4)) => IpNet::new((*v4).into(), length).ok(),
-        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => IpNet::new((*v6).into(), length).ok(),
-        _ => None,
-    });
-    let is_v4 = route.header.address_family == address_family(Family::V4);
-    let all = if is_v4 { IpNet::V4(ipnet::Ipv4Net::default()) } else { IpNet::V6(ipnet::Ipv6Net::default()) };
-    named.unwrap_or(all)
-}
-
-pub(super) fn metric(route: &RouteMessage) -> u32 {
-    let metric = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Priority(metric) => Some(*metric),
-        _ => None,
-    });
-    metric.unwrap_or_default()
-}
-
-pub(super) fn outgoing(route: &RouteMessage) -> Option<u32> {
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
-    })
-}
-
-fn route_text(route: &RouteMessage) -> String {
-    let destination = match destination_of_route(route) {
-        network if network.prefix_len() == 0 => "default".to_owned(),
-        network => network.to_string(),
-    };
-    let gateway = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-        _ => None,
-    });
-    gateway.map_or_else(|| destination.clone(), |gateway| format!("{destination} via {gateway}"))
-}
-
-/// A rule as `ip rule` shows it, as far as it has what we know of.
-fn text(rule: &RuleMessage) -> String {
-    let mut text = format!("{}:", priority(rule));
-    if rule.header.flags.contains(RuleFlags::Invert) {
-        text.push_str(" not");
+fn same_route(a: Option<&RouteMessage>, b: Option<&RouteMessage>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => std::ptr::eq(a, b),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
-    let source = find(rule, |attribute| match attribute {
-        RuleAttribute::Source(network) => IpNet::new(*network, rule.header.src_len).ok(),
-        _ => None,
+}
+
+/// Another program's rule that comes before ours: the one that decides, or that passes over ours to one that every host has.
+/// `usual` is what would decide without it.
+fn rule_cause(found: &Found<'_>, usual: Option<&Found<'_>>) -> Option<String> {
+    let is_not_to_blame = is_ours(found.rule) || is_of_every_host(found.rule);
+    let rule = if is_not_to_blame { found.jump? } else { found.rule };
+    let route = found.route.map_or_else(String::new, |route| format!(" (there {})", route_text(route)));
+    let place = usual.map_or_else(String::new, |usual| {
+        format!(", or give it a number above {} if it must stay", priority(usual.rule))
     });
-    let _ = match source {
-        Some(network) => write!(text, " from {network}"),
-        None => write!(text, " from all"),
-    };
-    for attribute in &rule.attributes {
-        let _ = match attribute {
-            RuleAttribute::Destination(network) => write!(text, " to {network}/{}", rule.header.dst_len),
-            RuleAttribute::FwMark(mark) => write!(text, " fwmark {mark:#x}"),
-            RuleAttribute::Iifname(name) => write!(text, " iif {name}"),
-            RuleAttribute::Oifname(name) => write!(text, " oif {name}"),
-            RuleAttribute::UidRange(range) => write!(text, " uidrange {}-{}", range.start, range.end),
-            RuleAttribute::IpProtocol(protocol) => write!(text, " ipproto {}", i32::from(*protocol)),
-            RuleAttribute::SourcePortRange(range) => write!(text, " sport {}-{}", range.start, range.end),
-            RuleAttribute::DestinationPortRange(range) => {
-                write!(text, " dport {}-{}", range.start, range.end)
-            }
-            _ => Ok(()),
-        };
-    }
-    let _ = match rule.header.action {
-        RuleAction::ToTable => match table_of_rule(rule) {
-            LOCAL_TABLE => write!(text, " lookup local"),
-            MAIN_TABLE => write!(text, " lookup main"),
-            DEFAULT_TABLE => write!(text, " lookup default"),
-            table => write!(text, " lookup {table}"),
-        },
-        RuleAction::Goto => write!(text, " goto {}", goto(rule).unwrap_or_default()),
-        RuleAction::Blackhole => write!(text, " blackhole"),
-        RuleAction::Unreachable => write!(text, " unreachable"),
-        RuleAction::Prohibit => write!(text, " prohibit"),
-        _ => Ok(()),
-    };
-    if let Some(bits) = suppressed_bits(rule) {
-        let _ = write!(text, " suppress_prefixlength {bits}");
-    }
-    text
+    Some(format!("the rule \"{}\"{route}: remove that rule{place}", rule_text(rule)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::walk::samples::{jump, refusing, route, rule, to};
+    use rtnetlink::packet_route::rule::RuleAttribute;
 
-    fn rule(priority: u32, table: u32, attributes: &[RuleAttribute]) -> RuleMessage {
-        let mut rule = RuleMessage::default();
-        rule.header.family = address_family(Family::V4);
-        rule.header.action = RuleAction::ToTable;
-        rule.attributes = vec![RuleAttribute::Priority(priority), RuleAttribute::Table(table)];
-        rule.attributes.extend_from_slice(attributes);
-        rule
+    const TUNNEL: u32 = 9;
+    const ETH0: u32 = 2;
+    const FULL_TABLE: u32 = 52000;
+
+    fn networks(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn route(table: u32, destination: &str) -> RouteMessage {
-        let network: ipnet::Ipv4Net = destination.parse().unwrap();
-        let mut route = RouteMessage::default();
-        route.header.address_family = address_family(Family::V4);
-        route.header.kind = RouteType::Unicast;
-        route.header.destination_prefix_length = network.prefix_len();
-        route.attributes = vec![
-            RouteAttribute::Table(table),
-            RouteAttribute::Destination(RouteAddress::Inet(network.network())),
-        ];
-        route
+    fn suppressing(priority: u32) -> RuleMessage {
+        rule(priority, MAIN_TABLE, &[RuleAttribute::SuppressPrefixLen(0)])
     }
 
-    fn decides(rules: &[RuleMessage], to: &str) -> Option<u32> {
-        let routes = vec![route(77, "0.0.0.0/0"), route(78, "10.0.0.0/8"), route(254, "0.0.0.0/0")];
-        let tables = Tables { rules: rules.to_vec(), routes };
-        tables.walk(to.parse().unwrap()).map(|found| priority(found.rule))
-    }
-
-    #[test]
-    fn the_first_rule_that_finds_a_route_decides_and_what_is_not_for_the_packet_is_passed_over() {
-        let main = rule(32766, 254, &[]);
-        let to = |network: [u8; 4], length, mut rule: RuleMessage| {
-            rule.header.dst_len = length;
-            rule.attributes.push(RuleAttribute::Destination(network.into()));
-            rule
+    /// A host with a default route by eth0, and what others have added.
+    fn tables(tunnel: &[(u32, &str)], rules: &[RuleMessage], routes: &[RouteMessage]) -> Tables {
+        let mut tables = Tables {
+            rules: vec![rule(0, LOCAL_TABLE, &[]), rule(32766, MAIN_TABLE, &[]), rule(32767, 253, &[])],
+            routes: vec![route(MAIN_TABLE, "0.0.0.0/0", ETH0)],
         };
-        let not = |mut rule: RuleMessage| {
-            rule.header.flags = RuleFlags::Invert;
-            rule
-        };
-        for (first, address, expected) in [
-            (rule(1, 77, &[]), "8.8.8.8", 1),
-            (rule(1, 78, &[]), "8.8.8.8", 32766),
-            (rule(1, 78, &[]), "10.1.1.1", 1),
-            (rule(1, 77, &[RuleAttribute::FwMark(7)]), "8.8.8.8", 32766),
-            (not(rule(1, 77, &[RuleAttribute::FwMark(51820)])), "8.8.8.8", 1),
-            (rule(1, 77, &[RuleAttribute::SuppressPrefixLen(0)]), "8.8.8.8", 32766),
-            (rule(1, 77, &[RuleAttribute::Iifname("eth1".into())]), "8.8.8.8", 32766),
-            (rule(1, 77, &[RuleAttribute::L3MDev(true)]), "8.8.8.8", 32766),
-            (to([8, 8, 0, 0], 16, rule(1, 77, &[])), "8.8.8.8", 1),
-            (to([8, 8, 0, 0], 16, rule(1, 77, &[])), "9.9.9.9", 32766),
-        ] {
-            let text = text(&first);
-            assert_eq!(decides(&[first, main.clone()], address), Some(expected), "{text} for {address}");
+        tables.rules.extend_from_slice(rules);
+        tables.routes.extend_from_slice(routes);
+        for (table, destination) in tunnel {
+            tables.routes.push(route(*table, destination, TUNNEL));
+            if *table != MAIN_TABLE {
+                tables.rules.push(rule(31263, *table, &[]));
+            }
         }
-        assert_eq!(decides(&[rule(1, 78, &[])], "8.8.8.8"), None);
+        tables.rules.sort_by_key(priority);
+        tables
+    }
+
+    /// A full tunnel.
+    fn full(rules: &[RuleMessage], routes: &[RouteMessage], exempt: &Exempt) -> Vec<String> {
+        let carried = Carried::new(true, networks(&["0.0.0.0/0"]), std::iter::empty(), 31265).unwrap();
+        told(&View {
+            tables: tables(&[(FULL_TABLE, "0.0.0.0/0")], rules, routes),
+            carried,
+            tunnel: TUNNEL,
+            exempt,
+        })
+    }
+
+    /// A tunnel with the address 10.8.0.1/24, and with 10.20.0.0/16 and two hosts among what its peers are allowed.
+    fn split(rules: &[RuleMessage], routes: &[RouteMessage], exempt: &Exempt) -> Vec<String> {
+        let routed = networks(&["10.8.0.0/24", "10.20.0.0/16"]);
+        let allowed = networks(&["10.8.0.2/32", "10.8.0.130/32", "10.20.0.0/16"]);
+        let carried = Carried::new(false, routed, allowed.into_iter(), 32766).unwrap();
+        let mut routes = routes.to_vec();
+        let mut own = route(LOCAL_TABLE, "10.8.0.1/32", TUNNEL);
+        own.header.kind = RouteType::Local;
+        routes.push(own);
+        let of_tunnel = [(MAIN_TABLE, "10.8.0.0/24"), (MAIN_TABLE, "10.20.0.0/16")];
+        told(&View { tables: tables(&of_tunnel, rules, &routes), carried, tunnel: TUNNEL, exempt })
+    }
+
+    /// The causes of what passes, where the kernel answers as the walk does.
+    fn told(view: &View<'_>) -> Vec<String> {
+        let cause = |destination: IpAddr| {
+            let found = view.tables.walk(destination, |_| true)?;
+            let way = match found.route {
+                Some(route) if route.header.kind == RouteType::Local => Way::Here,
+                Some(route) => outgoing(route).map_or(Way::None, Way::Interface),
+                None => Way::None,
+            };
+            view.cause_of(destination, way).map(|cause| cause.text)
+        };
+        let causes: BTreeSet<String> = view.destinations().into_iter().filter_map(cause).collect();
+        causes.into_iter().collect()
     }
 
     #[test]
-    fn rules_are_written_as_ip_writes_them_and_our_own_are_known() {
-        let mut from = rule(1002, 77, &[RuleAttribute::Source([192, 0, 2, 0].into())]);
-        from.header.src_len = 24;
-        assert_eq!(text(&from), "1002: from 192.0.2.0/24 lookup 77");
+    fn mains_longer_route_passes_a_full_tunnel_only_by_a_rule_before_ours() {
+        let route = route(MAIN_TABLE, "9.9.9.0/24", ETH0);
+        let passes = |rules: &[RuleMessage]| full(rules, std::slice::from_ref(&route), &Exempt::default());
+        assert_eq!(passes(&[]), [""; 0]);
+        assert_eq!(passes(&[suppressing(31300)]), [""; 0], "behind ours");
         assert_eq!(
-            text(&rule(1, 254, &[RuleAttribute::SuppressPrefixLen(0)])),
-            "1: from all lookup main suppress_prefixlength 0"
+            passes(&[suppressing(100)]),
+            ["the rule \"100: from all lookup main suppress_prefixlength 0\" (there 9.9.9.0/24): \
+              remove that rule, or give it a number above 31263 if it must stay"]
         );
-        assert!(is_ours(&rule(31263, 52000, &[])) && is_ours(&rule(30963, 52329, &[])));
-        assert!(is_ours(&rule(31258, 254, &[RuleAttribute::FwMark(52000)])));
-        assert!(!is_ours(&from) && !is_ours(&rule(31258, 254, &[])) && !is_ours(&rule(9, 51820, &[])));
+        let beside = Exempt { networks: networks(&["9.9.9.0/24"]), longer_routes: false };
+        assert_eq!(full(&[suppressing(100)], std::slice::from_ref(&route), &beside), [""; 0]);
+    }
+
+    #[test]
+    fn a_rule_that_leads_to_main_is_named_with_the_route_and_never_the_default_route_alone() {
+        for (foreign, text) in [
+            (rule(100, MAIN_TABLE, &[]), "100: from all lookup main"),
+            (to("9.9.9.0/24", rule(100, MAIN_TABLE, &[])), "100: from all to 9.9.9.0/24 lookup main"),
+            (jump(100, 32766), "100: from all goto 32766"),
+        ] {
+            let passes = full(&[foreign], &[], &Exempt::default());
+            let start =
+                format!("the rule \"{text}\" (there default): remove that rule, or give it a number above");
+            assert!(passes.len() == 1 && passes[0].starts_with(&start), "{passes:?}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_told_of_rules_that_take_its_networks_and_of_no_longer_route_that_is_its_own() {
+        let gateway = Exempt { networks: Vec::new(), longer_routes: true };
+        let elsewhere = route(77, "0.0.0.0/0", ETH0);
+        let passes = |rules: &[RuleMessage], routes: &[RouteMessage]| split(rules, routes, &gateway);
+        assert_eq!(passes(&[], &[]), [""; 0]);
+        assert_eq!(passes(&[], &[route(MAIN_TABLE, "10.20.1.0/24", ETH0)]), [""; 0], "a network of its own");
+        assert_eq!(passes(&[], &[route(MAIN_TABLE, "10.8.0.64/26", ETH0)]), [""; 0], "no peer is there");
+        // Also where the first address of the network is the gateway's.
+        for network in ["10.0.0.0/8", "10.8.0.0/24", "10.8.0.128/25"] {
+            let passes = passes(&[to(network, rule(100, 77, &[]))], std::slice::from_ref(&elsewhere));
+            assert!(passes.len() == 1 && passes[0].contains("lookup 77\" (there default)"), "{passes:?}");
+            assert!(passes[0].contains("above 32766"), "{passes:?}");
+        }
+        let passes = passes(&[], &[route(MAIN_TABLE, "10.8.0.128/25", ETH0)]);
+        assert!(
+            passes.len() == 1 && passes[0].starts_with("the route \"10.8.0.128/25\" of the main"),
+            "{passes:?}"
+        );
+    }
+
+    #[test]
+    fn a_longer_route_of_main_is_the_cause_even_where_a_rule_asks_main_first() {
+        let route = route(MAIN_TABLE, "10.20.1.0/24", ETH0);
+        let passes = split(&[rule(100, MAIN_TABLE, &[])], &[route], &Exempt::default());
+        assert!(
+            passes.len() == 1 && passes[0].starts_with("the route \"10.20.1.0/24\" of the main"),
+            "{passes:?}"
+        );
+    }
+
+    #[test]
+    fn routes_that_refuse_what_the_tunnel_is_to_carry_are_named() {
+        for (kind, word) in [
+            (RouteType::BlackHole, "blackhole"),
+            (RouteType::Unreachable, "unreachable"),
+            (RouteType::Prohibit, "prohibit"),
+        ] {
+            let route = refusing("10.20.1.0/24", kind);
+            for longer_routes in [false, true] {
+                let exempt = Exempt { networks: Vec::new(), longer_routes };
+                let passes = split(&[], std::slice::from_ref(&route), &exempt);
+                let start = format!("the route \"{word} 10.20.1.0/24\" of the main table: remove");
+                assert!(passes.len() == 1 && passes[0].starts_with(&start), "{passes:?}");
+            }
+        }
+        assert_eq!(split(&[], &[refusing("10.0.0.0/8", RouteType::BlackHole)], &Exempt::default()), [""; 0]);
+    }
+
+    #[test]
+    fn where_the_tunnels_own_route_is_missing_nobody_is_to_remove_the_default_route() {
+        let carried = Carried::new(false, networks(&["10.20.0.0/16"]), std::iter::empty(), 32766).unwrap();
+        let passes = told(&View {
+            tables: tables(&[], &[], &[]),
+            carried,
+            tunnel: TUNNEL,
+            exempt: &Exempt::default(),
+        });
+        assert!(passes.len() == 1 && passes[0].ends_with("set its interface up"), "{passes:?}");
+    }
+
+    #[test]
+    fn a_tunnels_network_within_a_local_one_is_asked_for() {
+        let beside = Exempt { networks: networks(&["10.0.0.0/8"]), longer_routes: false };
+        let elsewhere = route(77, "0.0.0.0/0", ETH0);
+        assert_eq!(split(&[rule(100, 77, &[])], &[elsewhere], &beside).len(), 1);
+    }
+
+    #[test]
+    fn every_rule_before_ours_that_can_lead_elsewhere_is_for_people_to_judge() {
+        for rule in [suppressing(100), suppressing(31256), jump(5, 32766), rule(31264, 77, &[])] {
+            assert!(may_come_before_tunnels(&rule), "{}", rule_text(&rule));
+        }
+        let mut nothing = rule(5, 0, &[]);
+        nothing.header.action = RuleAction::Nop;
+        for rule in [
+            suppressing(32764),
+            rule(100, LOCAL_TABLE, &[]),
+            rule(1000, 0, &[RuleAttribute::L3MDev(true)]),
+            rule(31263, FULL_TABLE, &[]),
+            nothing,
+        ] {
+            assert!(!may_come_before_tunnels(&rule), "{}", rule_text(&rule));
+        }
     }
 }

@@ -60,7 +60,7 @@ pub struct RoutePlan {
     pub(super) inbound: Option<String>,
     /// Whether the rules refuse what the tunnel does not carry: they are then for both families, whatever is routed.
     pub(super) is_full: bool,
-    connected: Vec<IpNet>,
+    pub(super) connected: Vec<IpNet>,
     /// The prefixes that are routed into the tunnel and around no endpoint.
     inner: Vec<IpNet>,
 }

@@ -19,7 +19,7 @@ use super::{
     RoutingMark,
     mark::TUNNEL_MARKS,
     marks::marks_table,
-    past::{destination_of_route, is_of_kernel, metric, outgoing},
+    walk::{destination_of_route, is_of_kernel, metric, outgoing},
 };
 use crate::journal::{
     DeviceRoute, Family, InterfaceName, JournalError, PolicyRule, RefusingTable, RuleSelector, installed,
