@@ -8,6 +8,9 @@ HOST=192.0.2.2 HOST6=2001:db8:1::2 SERVICE=22
 ask() { in_ns web python3 "$REPO/scripts/netns/answering.py" ask "$@"; }
 inbound() { client_status | jq -r .interface.inbound; }
 beside() { in_ns client curl -s --max-time 3 "http://$WEB/whoami"; }
+warnings() { client_status | jq -r '.interface.warnings[]?'; }
+names() { warnings | grep -qE "$1"; }
+is_silent() { [[ -z $(warnings) ]]; }
 reload() { kill -HUP "${PID[laptop]}"; }
 says() { [[ $(inbound) == "$1" ]]; }
 
@@ -30,6 +33,12 @@ expect "so are pings" in_ns web ping -q -c 1 -W 1 $HOST
 expect "and datagrams" ask $HOST $SERVICE udp
 expect_equal "what the host begins itself takes the tunnel" $GATEWAY "$(beside)"
 
+expect "there is nothing to tell" is_silent
+start_script client anywhere serving answering.py serve 5300 0.0.0.0
+expect_not "a UDP service on all addresses is not answered" ask $HOST 5300 udp
+expect_soon 25 "which the status tells" names 'by UDP may get no answer.*: port 5300: bind each'
+expect_match "and doctor" 'warning +tunnel +vpn0: .*by UDP may get no answer.*: port 5300: bind' "$(on client vpn-client doctor || true)"
+
 in_ns client nft flush ruleset
 expect_soon 5 "after the firewall was cleared, too" ask $HOST $SERVICE
 expect_equal "which it did not leave" $GATEWAY "$(beside)"
@@ -39,6 +48,7 @@ expect_not "the connections from before are still there" grep -h answered "$(log
 toml_set "$(client_toml laptop)" interface inbound '"refuse"'
 reload
 expect_soon 5 "a reload refuses" says refuse
+expect_soon 25 "and has nothing to tell of UDP" is_silent
 expect_not "what comes in then" ask $HOST $SERVICE
 toml_set "$(client_toml laptop)" interface inbound '"allow"'
 reload
@@ -51,6 +61,7 @@ toml_unset "$(client_toml laptop)" interface inbound
 toml_set "$(client_toml laptop)" peer allowed_ips '["0.0.0.0/0"]'
 start_client laptop
 wait_up
+expect "the UDP service that is not answered is told of from the start" names 'port 5300: bind each'
 expect "the family that the tunnel lacks is answered" ask $HOST6 $SERVICE
 expect_not "and not open" in_ns client ping -q -c 1 -W 1 $WEB6
 stop laptop
@@ -60,6 +71,7 @@ start_client laptop
 wait_up
 expect_equal "with the kill switch it is off" refuse "$(inbound)"
 expect_not "so that nobody is answered" ask $HOST $SERVICE
+expect "which is no warning" is_silent
 stop laptop
 toml_set "$(client_toml laptop)" interface inbound '"allow"'
 start_script web session talking answering.py talk $HOST $SERVICE

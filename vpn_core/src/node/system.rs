@@ -1,6 +1,10 @@
 //! What a node changes on its system, and how that is undone.
 
-use super::{NodeError, NodeOptions, lockdown, outside::Outside, remains::open_journal};
+use super::{
+    NodeError, NodeOptions, lockdown,
+    outside::{Outside, unanswered_services},
+    remains::open_journal,
+};
 use crate::{
     config::{self, Config, Role},
     control::InterfaceStatus,
@@ -43,7 +47,7 @@ pub(super) struct System {
     /// Whether it was said that this host is on more networks than are reached beside the tunnel.
     is_lan_cut_off: Cell<bool>,
     outside: Outside,
-    /// What takes traffic past the tunnel, as it was last seen and told.
+    /// What takes traffic past the tunnel, and what is not answered because of it, as it was last seen and told.
     past: Vec<String>,
     /// The private networks of the link, where they are reached beside the tunnel.
     reached_beside: Vec<IpNet>,
@@ -285,7 +289,7 @@ impl System {
         Ok(loop_guard.and(marks).map_err(RouteError::from)?)
     }
 
-    /// Looks for what takes traffic past the tunnel, and tells of what is new and what is over.
+    /// Looks for what takes traffic past the tunnel, and what is not answered because of it; tells of what is new and what is over.
     pub(super) fn look_past(&mut self) {
         let Some(routes) = &self.routes else { return };
         let exempt = Exempt {
@@ -293,13 +297,16 @@ impl System {
             // A gateway's and a site's own networks are reached there.
             longer_routes: self.lan.is_none(),
         };
-        let past = match traffic_past(routes.plan(), &self.wanted.allowed_ips, &exempt) {
+        let mut past = match traffic_past(routes.plan(), &self.wanted.allowed_ips, &exempt) {
             Ok(past) => past,
             Err(error) => {
                 tracing::debug!(%error, "which way traffic takes is not known");
                 return;
             }
         };
+        if routes.answers_outside() && takes_default_route(&self.wanted.allowed_ips) {
+            past.extend(unanswered_services());
+        }
         for gone in self.past.iter().filter(|cause| !past.contains(cause)) {
             tracing::info!("over: {gone}");
         }

@@ -82,7 +82,7 @@ fn sockets(text: &str) -> Vec<(Connection, u8)> {
 }
 
 /// `0100007F:0016`: words of 32 bits as this machine holds them, and the port.
-fn address(text: &str) -> Option<SocketAddr> {
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let words: Vec<[u8; 4]> = address
         .as_bytes()

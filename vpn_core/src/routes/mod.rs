@@ -56,7 +56,10 @@ mod plan;
 mod public_address;
 #[cfg(target_os = "linux")]
 mod remains;
+#[cfg(target_os = "linux")]
 mod rule_text;
+#[cfg(target_os = "linux")]
+mod services;
 mod setup;
 #[cfg(target_os = "linux")]
 mod tables;
@@ -100,6 +103,8 @@ pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, takes_default_route,
 pub use public_address::public_address;
 #[cfg(target_os = "linux")]
 pub use remains::{Orphan, is_in_use, mark_of, orphans};
+#[cfg(target_os = "linux")]
+pub use services::{UdpService, services_on_all_addresses};
 pub use setup::InterfaceSetup;
 #[cfg(target_os = "linux")]
 pub use tables::watch_tables;
