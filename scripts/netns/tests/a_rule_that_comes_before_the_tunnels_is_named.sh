@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Another program's rule comes before a full tunnel's, or its route before a split tunnel's or a gateway's: `up`, `status` and `doctor` name it, say
+# Another program's rule comes before a full tunnel's, or its route before a split tunnel's: `up`, `status` and `doctor` name it, say
 # what to do, and are silent when it is gone. The rules that every host has, and those of a second instance, are not told of.
 # shellcheck source=scripts/netns/assert.sh
 source "$(dirname "$0")/../assert.sh"
@@ -9,7 +9,7 @@ names() { warnings | grep -qE "$1"; }
 is_silent() { [[ -z $(warnings) ]]; }
 host() { ip -n "$(ns client)" "$@"; }
 # shown RULE: `ip rule` shows it in these words.
-shown() { grep -qF "$(sed 's/: /:\t/' <<<"$1")" < <(host rule; host -6 rule); }
+shown() { grep -qF "${1/: /:$'\t'}" < <(host rule; host -6 rule); }
 
 lab_up
 init_server
@@ -100,29 +100,3 @@ expect_not "and not the default route" names 'remove that'
 host link set vpn0 up
 expect_soon 5 "until it is up" is_silent
 on client vpn-client down
-
-# The gateway is asked for its tunnel network and its clients' addresses.
-peer=$(address4_of laptop) peer6=$(address6_of laptop)
-host() { ip -n "$(ns gateway)" "$@"; }
-warnings() { server_status | jq -r '.interface.warnings[]?'; }
-expect "a gateway has nothing to tell" is_silent
-host route add 10.66.200.0/24 via 198.51.100.1
-host route add blackhole 10.0.0.0/8
-sleep 1
-expect "of a longer route where no client is, and of shorter ones neither" is_silent
-host route add 10.66.0.0/24 via 198.51.100.1
-expect_soon 3 "a route that takes a client's traffic is named" names '10.66.0.[0-9]+ takes eth0.*"10.66.0.0/24 via 198.51.100.1" of the main'
-host route del 10.66.0.0/24
-expect_soon 3 "until it is gone" is_silent
-host route add default via 198.51.100.1 table 77
-host -6 route add default via 2001:db8:2::1 table 78
-host rule add pref 1001 to 10.66.0.0/16 lookup 77
-expect_soon 3 "so is a rule" names 'takes eth0.*1001: from all to 10.66.0.0/16 lookup 77'
-host rule del pref 1001
-host -6 rule add pref 1002 to "$peer6" lookup 78
-expect_soon 3 "also for one client" names "$peer6 takes eth0.*1002: from all to $peer6 lookup 78"
-host -6 rule del pref 1002
-host rule add pref 1003 to "$peer" prohibit
-expect_soon 3 "and one that refuses" names "$peer is refused, by the rule \"1003: from all to $peer prohibit\""
-host rule del pref 1003
-expect_soon 3 "until it is gone" is_silent

@@ -32,6 +32,7 @@ done
 capture southern site2
 expect "a network of the west is reached through the link" ping_once north 10.30.8.1
 expect "a part of it that has a longer route is not" ping_once north 10.30.7.1
+expect_not "which is meant, and no warning" grep 'and not the tunnel' "$(log_of site-north)"
 expect "from west to north" sites_reach west north
 stop_capture southern
 expect_equal "nothing between north and west passed the south" 0 \
