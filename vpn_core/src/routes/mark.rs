@@ -133,8 +133,8 @@ impl RoutingMark {
     }
 }
 
-/// The first mark that neither another instance's journal nor a rule or route of anybody's uses. The journal keeps it:
-/// asking again gives the same.
+/// The first mark behind those of other instances, or the first of all, that no rule or route of anybody's uses: an instance that
+/// starts later has a later mark. The journal keeps it: asking again gives the same.
 ///
 /// # Errors
 /// [`JournalError::NoFreeMark`]; [`JournalError::Netlink`]; [`JournalError::File`].
@@ -148,20 +148,24 @@ pub fn reserve_mark(journal: &mut Journal) -> Result<RoutingMark, JournalError> 
         return Ok(own);
     }
     let _lock = journal.exclusive()?;
-    let mut tables = Vec::new();
+    let mut held = Vec::new();
     for change in journal.held_by_others()? {
         if let Change::Mark { mark } = change {
-            tables.push(mark);
+            held.push(mark);
         }
     }
+    let mut tables = held.clone();
     let mut netlink = Netlink::open().map_err(JournalError::Netlink)?;
     for family in [Family::V4, Family::V6] {
         tables.extend(netlink.rules(family).map_err(JournalError::Netlink)?.iter().map(table_of_rule));
         tables.extend(netlink.routes(family).map_err(JournalError::Netlink)?.iter().map(table_of_route));
     }
-    let free = RoutingMark::candidates()
-        .find(|candidate| !tables.iter().any(|table| candidate.owns_table(*table)))
-        .ok_or(JournalError::NoFreeMark { tried: RANGES })?;
+    let mut free = RoutingMark::candidates()
+        .filter(|candidate| !tables.iter().any(|table| candidate.owns_table(*table)))
+        .peekable();
+    let first = free.peek().copied();
+    let free = free.find(|candidate| held.iter().all(|mark| *mark < candidate.0)).or(first);
+    let free = free.ok_or(JournalError::NoFreeMark { tried: RANGES })?;
     journal.record(Change::Mark { mark: free.0 })?;
     Ok(free)
 }

@@ -355,6 +355,10 @@ fn two_instances_have_marks_of_their_own_and_stop_in_any_order() {
     let two = Routes::apply(&plan.unwrap(), &mut second).unwrap();
     one.stop(&mut first).unwrap();
     first.close().unwrap();
+    let mut again = open(directory.path());
+    let later = reserve_mark(&mut again).unwrap();
+    assert!(later.value() > marks[1].value(), "who starts later has a later mark: {later:?} {marks:?}");
+    again.close().unwrap();
     assert!(leads_to("8.8.8.8", "vpn1"));
     assert_eq!(sh("cat /proc/sys/net/ipv4/conf/all/src_valid_mark").trim(), "1");
     two.stop(&mut second).unwrap();
