@@ -70,3 +70,14 @@ expect_soon 15 "the inner tunnel works again" second_is_up
 
 for label in second first; do stop $label; done
 expect_not "the fence goes with its tunnel" sh -c "$(printf '%q ' ip netns exec "$(ns client)" nft list tables) | grep -q _loop"
+
+# The fences know by the order of starts which tunnel may travel inside which. In the other order that is told.
+run_on client second vpn-client up "$(client_toml second)" --foreground
+wait_until 10 client_answers || die "the client of the inner tunnel does not answer"
+start_client first
+says_why() { [[ $(on client vpn-client status --json -c "$(client_toml second)") == *'another tunnel'* ]]; }
+expect_soon 15 "the inner tunnel, started first, says why it does not connect" says_why
+expect_soon 10 "so does its log" grep -q 'started after this one' "$(log_of second)"
+stop second
+run_on client second vpn-client up "$(client_toml second)" --foreground
+expect_soon 15 "started again, it connects" second_is_up

@@ -379,13 +379,28 @@ impl Device {
     /// The system could not send `transmit`, for want of a route or a source address. What concerns an init of ours goes
     /// to the peer's next endpoint at once, and is polled next.
     pub fn handle_unsent(&mut self, transmit: &Transmit, now: Instant) {
-        let sender = match HandshakeMessage::parse(&transmit.datagram) {
-            Some(HandshakeMessage::Hybrid(hybrid::Message::Init(init))) => init.sender,
-            Some(HandshakeMessage::Wireguard(wireguard::Message::Initiation(message))) => message.sender,
-            Some(HandshakeMessage::Hybrid(_) | HandshakeMessage::Wireguard(_)) | None => return,
-        };
-        if let Some(IndexUse::Initiation(id)) = self.table.get(sender) {
+        if let Some(id) = self.initiator_of(transmit) {
             self.with_tunnel(id, now, |tunnel, cx| tunnel.handle_unsent(transmit.endpoint.remote, cx));
+        }
+    }
+
+    /// The system did not permit to send `transmit`, as a firewall may. [`Device::handle_unsent`] is to follow.
+    pub fn handle_forbidden(&mut self, transmit: &Transmit, now: Instant) {
+        if let Some(id) = self.initiator_of(transmit) {
+            self.with_tunnel(id, now, |tunnel, _| tunnel.handle_forbidden());
+        }
+    }
+
+    /// The peer that `transmit` is an init of ours for.
+    fn initiator_of(&self, transmit: &Transmit) -> Option<PeerId> {
+        let sender = match HandshakeMessage::parse(&transmit.datagram)? {
+            HandshakeMessage::Hybrid(hybrid::Message::Init(init)) => init.sender,
+            HandshakeMessage::Wireguard(wireguard::Message::Initiation(message)) => message.sender,
+            HandshakeMessage::Hybrid(_) | HandshakeMessage::Wireguard(_) => return None,
+        };
+        match self.table.get(sender) {
+            Some(IndexUse::Initiation(id)) => Some(id),
+            Some(IndexUse::HalfOpen | IndexUse::Session(..)) | None => None,
         }
     }
 

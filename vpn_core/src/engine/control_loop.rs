@@ -88,6 +88,9 @@ fn emit(device: &mut Device, shared: &Shared, notices: &NoticeSink) {
             // The network may be gone for a while; the timers repeat what matters.
             tracing::debug!(endpoint = %transmit.endpoint.remote, %error, "a control message could not be sent");
             shared.plane.drops().count(DropReason::Refused);
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                device.handle_forbidden(&transmit, Instant::now());
+            }
             if error.kind() != io::ErrorKind::WouldBlock {
                 device.handle_unsent(&transmit, Instant::now());
             }

@@ -11,7 +11,7 @@ use crate::{
     network::{
         Allowance, Clocks, Difference, Jump, NetworkEvent, Obstacle, Pace, PathFinder, Paths, watch_network,
     },
-    tunnel::{PeerState, Unanswered},
+    tunnel::{NoAnswer, PeerState, Unanswered},
 };
 use std::{
     cell::RefCell,
@@ -208,7 +208,7 @@ impl Running<'_> {
     pub(super) fn rebind_if_stuck(&self, unanswered: Unanswered) {
         let inits = unanswered.inits;
         let is_time = inits == INITS_BEFORE_REBIND || inits.is_multiple_of(INITS_PER_REBIND);
-        if unanswered.refused || !is_time || self.system.borrow().has_fixed_port() {
+        if unanswered.cause != NoAnswer::Silence || !is_time || self.system.borrow().has_fixed_port() {
             return;
         }
         let sockets = match self.system.borrow().bind() {

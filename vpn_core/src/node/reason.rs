@@ -4,7 +4,7 @@ use crate::{
     config::PeerConfig,
     device::PeerStatus,
     network::Obstacle,
-    tunnel::{Doubt, PeerState, Unanswered},
+    tunnel::{Doubt, NoAnswer, PeerState, Unanswered},
 };
 use nix::net::if_::if_indextoname;
 use std::time::{Instant, SystemTime};
@@ -51,12 +51,14 @@ pub(super) fn reason(
     let mut reasons: Vec<String> = live.doubts.iter().map(|doubt| in_words(*doubt, now)).collect();
     match (live.state, live.unanswered) {
         (PeerState::Up, _) | (PeerState::Connecting, None) => {}
-        (PeerState::Connecting, Some(Unanswered { refused: true, .. })) => {
-            reasons.push("the peer answers, but does not accept our key".to_owned());
-        }
-        (PeerState::Connecting, Some(Unanswered { since, .. })) => {
-            reasons.push(format!("no answer from {endpoint} {}", so_far(since, now)));
-        }
+        (PeerState::Connecting, Some(Unanswered { cause, since, .. })) => reasons.push(match cause {
+            NoAnswer::Silence => format!("no answer from {endpoint} {}", so_far(since, now)),
+            NoAnswer::NotAccepted => "the peer answers, but does not accept our key".to_owned(),
+            NoAnswer::Forbidden => format!(
+                "this host does not let datagrams to {endpoint} out: a firewall, a route that prohibits, or another tunnel that \
+                 they would take and that started after this one (start that one first)"
+            ),
+        }),
         (PeerState::Idle, _) => reasons.push("no session: the next packet makes one".to_owned()),
     }
     (!reasons.is_empty()).then(|| reasons.join("; "))
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn in_the_first_second_no_time_is_told() {
         let now = Instant::now();
-        let unanswered = Some(Unanswered { since: now, inits: 1, refused: false });
+        let unanswered = Some(Unanswered { since: now, inits: 1, cause: NoAnswer::Silence });
         let doubts = vec![Doubt::NothingBack { since: now }];
         let live = PeerStatus { doubts, unanswered, ..live(PeerState::Connecting) };
         let at = |milliseconds| {
@@ -195,12 +197,19 @@ mod tests {
     #[test]
     fn a_peer_that_is_not_up_has_a_reason() {
         let since = Instant::now();
-        let with_row = |refused| {
-            let unanswered = Some(Unanswered { since, inits: 2, refused });
+        let with_row = |cause| {
+            let unanswered = Some(Unanswered { since, inits: 2, cause });
             said(&peer(), &PeerStatus { unanswered, ..live(PeerState::Connecting) }, None, since)
         };
-        assert_eq!(with_row(false).as_deref(), Some("no answer from 198.51.100.2:51820 for 7 s"));
-        assert_eq!(with_row(true).as_deref(), Some("the peer answers, but does not accept our key"));
+        let silence = with_row(NoAnswer::Silence);
+        assert_eq!(silence.as_deref(), Some("no answer from 198.51.100.2:51820 for 7 s"));
+        let not_accepted = with_row(NoAnswer::NotAccepted);
+        assert_eq!(not_accepted.as_deref(), Some("the peer answers, but does not accept our key"));
+        let forbidden = with_row(NoAnswer::Forbidden);
+        assert!(
+            forbidden
+                .is_some_and(|text| text.starts_with("this host does not let datagrams to 198.51.100.2"))
+        );
         let unknown = PeerStatus { endpoint: None, ..live(PeerState::Idle) };
         let unresolved = said(&peer(), &unknown, None, since);
         assert_eq!(unresolved.as_deref(), Some("its name does not resolve: gw.example.org:51820"));

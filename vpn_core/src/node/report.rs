@@ -9,7 +9,7 @@ use crate::{
     engine::OffloadSet,
     handshake::{PeerKey, Protocol},
     network::{Obstacle, endpoint_text},
-    tunnel::{PeerState, Unanswered},
+    tunnel::{NoAnswer, PeerState, Unanswered},
 };
 use std::{
     collections::HashMap,
@@ -119,13 +119,19 @@ pub(super) fn log_unanswered(
     let (peer, theirs, protocol) = (&peer.name, peer.public_key.short(), peer.public_key.protocol());
     let endpoint = endpoint.map_or_else(|| "(unknown)".to_owned(), endpoint_text);
     let own = own.map_or_else(|| "(none)".to_owned(), |key| key.to_string());
-    if protocol == Protocol::Wireguard {
+    if row.cause == NoAnswer::Forbidden {
+        tracing::warn!(
+            %peer, endpoint, inits = row.inits,
+            "this host does not let our datagrams out: look for a rule of its firewall (`nft list ruleset`), for a route that prohibits \
+             (`ip route get`), and for another tunnel that they would take and that started after this one; trying on"
+        );
+    } else if protocol == Protocol::Wireguard {
         tracing::warn!(
             %peer, endpoint, inits = row.inits,
             "no answer: check that the peer runs, that its UDP port is open on the way, that `public_key` ({theirs}…) \
              is its key and {own} is among its peers, and that both sides have the same preshared key; trying on"
         );
-    } else if row.refused {
+    } else if row.cause == NoAnswer::NotAccepted {
         tracing::warn!(
             %peer, endpoint, inits = row.inits,
             "the peer answers but does not accept us: check that our public key {own} is among its peers, enabled and \

@@ -23,8 +23,19 @@ pub struct Unanswered {
     pub since: Instant,
     /// How many were made; one that was sent several times is one.
     pub inits: u32,
-    /// Whether the last one was answered, but the finish was not: the peer does not accept us.
-    pub refused: bool,
+    /// What is known of why.
+    pub cause: NoAnswer,
+}
+
+/// Why inits have no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nothing is known.
+    Silence,
+    /// The last one was answered, but the finish was not: the peer does not accept us.
+    NotAccepted,
+    /// This host did not let the last one out: a rule of its firewall, or a route that prohibits.
+    Forbidden,
 }
 
 /// The current handshake of such a row.

@@ -11,8 +11,8 @@ pub(super) use doubt::ASK_AFTER;
 
 use self::doubt::ShortestProbes;
 use super::{
-    Context, Event, IndexLease, IndexUse, InnerNetworks, PeerPlane, PeerSettings, PeerState, StagedPacket,
-    StagingBudget, Unanswered,
+    Context, Event, IndexLease, IndexUse, InnerNetworks, NoAnswer, PeerPlane, PeerSettings, PeerState,
+    StagedPacket, StagingBudget, Unanswered,
     attempt::{Attempt, Phase},
     duplicate::CutSessions,
     path_mtu::PathMtu,
@@ -277,8 +277,12 @@ impl Tunnel {
         };
         // Without a key of that kind of our own there is nothing to begin with.
         let Some((state, init)) = begun else { return };
-        let row = self.unanswered.get_or_insert(Unanswered { since: cx.now, inits: 0, refused: false });
+        let first = Unanswered { since: cx.now, inits: 0, cause: NoAnswer::Silence };
+        let row = self.unanswered.get_or_insert(first);
         row.inits += 1;
+        if row.cause == NoAnswer::Forbidden {
+            row.cause = NoAnswer::Silence;
+        }
         let row = *row;
         self.send_handshake(endpoint, init.clone(), cx);
         let pace = self.pace(&state, row, cx);

@@ -17,7 +17,7 @@ mod staging;
 mod table;
 mod timers;
 
-pub use attempt::Unanswered;
+pub use attempt::{NoAnswer, Unanswered};
 pub use context::{Context, PeerSettings, Transmit};
 pub use event::{Doubt, Event, PeerState};
 pub use inner::InnerNetworks;

@@ -9,7 +9,7 @@ use super::{Context, Tunnel};
 use crate::{
     base::Endpoint,
     tunnel::{
-        Event, IndexUse, InnerNetworks, Unanswered,
+        Event, IndexUse, InnerNetworks, NoAnswer, Unanswered,
         attempt::{Attempt, Initiation, Pace, Phase, Repetition},
         timers::{FIRST_RENEWAL, FIRST_REPEAT, init_pause, jitter},
     },
@@ -44,7 +44,7 @@ impl Tunnel {
         self.begin_at = None;
         self.last_init = None;
         let under_way = self.attempt.as_ref();
-        self.unanswered = under_way.map(|_| Unanswered { since: cx.now, inits: 1, refused: false });
+        self.unanswered = under_way.map(|_| Unanswered { since: cx.now, inits: 1, cause: NoAnswer::Silence });
         self.is_doubtful = true;
         self.next_endpoint = 0; // The most preferred is asked first.
         self.probe(cx);
@@ -91,6 +91,13 @@ impl Tunnel {
                 self.send_init_again(cx);
             }
             None => {}
+        }
+    }
+
+    /// This host does not let our init out. What else follows is the same as for one that could not be sent.
+    pub fn handle_forbidden(&mut self) {
+        if let Some(row) = &mut self.unanswered {
+            row.cause = NoAnswer::Forbidden;
         }
     }
 

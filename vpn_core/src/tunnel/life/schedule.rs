@@ -5,7 +5,7 @@ use crate::{
     base::DropReason,
     session::KEEPALIVE_TIMEOUT,
     tunnel::{
-        Event, Unanswered,
+        Event, NoAnswer, Unanswered,
         attempt::{Attempt, Phase, take_repetition},
         timers::{DEAD_PEER_TIME, REKEY_ATTEMPT_TIME, init_pause},
     },
@@ -97,8 +97,13 @@ impl Tunnel {
             return;
         }
         let refused = matches!(attempt.phase, Phase::AwaitConfirmation(_));
-        let row = self.unanswered.get_or_insert(Unanswered { since: attempt.begun, inits: 0, refused });
-        row.refused = refused;
+        let first = Unanswered { since: attempt.begun, inits: 0, cause: NoAnswer::Silence };
+        let row = self.unanswered.get_or_insert(first);
+        if refused {
+            row.cause = NoAnswer::NotAccepted;
+        } else if row.cause == NoAnswer::NotAccepted {
+            row.cause = NoAnswer::Silence;
+        }
         let unanswered = *row;
         let peer = self.plane.id();
         if !self.settings.stay_connected && cx.now >= unanswered.since + REKEY_ATTEMPT_TIME {
