@@ -79,12 +79,15 @@ pub(crate) fn up(global: &GlobalArgs, args: &UpArgs) -> anyhow::Result<()> {
 }
 
 /// Says what passes beside the tunnel, on purpose or not.
-fn say_how_it_stands(InterfaceStatus { inbound_reason, warnings, .. }: &InterfaceStatus) {
+fn say_how_it_stands(InterfaceStatus { inbound_reason, warnings, notes, .. }: &InterfaceStatus) {
     if let Some(reason) = inbound_reason {
         let _ = writeln!(io::stderr(), "connections from outside are answered beside the tunnel: {reason}");
     }
     for warning in warnings {
         let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    for note in notes {
+        let _ = writeln!(io::stderr(), "note: {note}");
     }
 }
 

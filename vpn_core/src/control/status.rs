@@ -55,6 +55,9 @@ pub struct InterfaceStatus {
     /// What is wrong on this host, as far as the node can see it: traffic that does not take the tunnel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What is mostly meant to be so, and may matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The offloads that are in force at this moment: wished for, and not refused by the kernel.

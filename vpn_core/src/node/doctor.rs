@@ -71,7 +71,6 @@ impl Finding {
         Self { subject, verdict: Verdict::Good, text: text.into(), remedy: None }
     }
 
-    #[cfg(target_os = "linux")]
     fn notice(subject: &'static str, text: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Notice, text: text.into(), remedy: None }
     }
@@ -110,10 +109,12 @@ fn tunnels(options: &NodeOptions) -> Vec<Finding> {
         .filter_map(|name| ControlClient::new(socket_path(&options.run_folder, name.as_str())).status().ok());
     let findings = statuses.flat_map(|Status { interface, .. }| {
         let name = interface.name;
-        interface
-            .warnings
-            .into_iter()
-            .map(move |text| Finding::warning(SUBJECT, format!("{name}: {text}"), REMEDY))
+        let warnings = interface.warnings.into_iter().map({
+            let name = name.clone();
+            move |text| Finding::warning(SUBJECT, format!("{name}: {text}"), REMEDY)
+        });
+        let notes = interface.notes.into_iter();
+        warnings.chain(notes.map(move |text| Finding::notice(SUBJECT, format!("{name}: {text}"))))
     });
     findings.collect()
 }

@@ -3,12 +3,28 @@
 use super::running::Running;
 use crate::routes::{watch_routing, watch_tables};
 use std::{cell::Cell, convert::Infallible, time::Duration};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 /// How long after a watch has ended, because too much happened at once or the system refuses, the next one begins.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 /// How often rules and routes are put back without being told of a change: what failed before may succeed now.
 const UNASKED_LOOK: Duration = Duration::from_secs(20);
+/// After a look for what passes the tunnel, so many times as long as it took is none: with very many routes it takes a twentieth of the time.
+const REST_PER_LOOK: u32 = 20;
+/// The least of that rest: rules and routes mostly change several at once.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+
+/// What those that hold rules and routes tell each other.
+#[derive(Default)]
+struct Held {
+    /// Whether the last attempt to follow this host's networks failed.
+    is_failing: Cell<bool>,
+    /// Something may have changed that leads past the tunnel.
+    changed: Notify,
+}
 
 impl Running<'_> {
     /// Watches rules, routes and firewall. Network managers and firewalls clear what they do not know when they start
@@ -21,39 +37,50 @@ impl Running<'_> {
     }
 
     async fn hold_routes(&self) -> Infallible {
-        let failing = Cell::new(false);
+        let held = Held::default();
         tokio::select! {
-            never = self.follow_routing(&failing) => never,
-            never = self.look_at_routing(&failing) => never,
+            never = self.follow_routing(&held) => never,
+            never = self.look_at_routing(&held) => never,
+            never = self.look_past(&held.changed) => never,
         }
     }
 
-    async fn follow_routing(&self, failing: &Cell<bool>) -> Infallible {
+    async fn follow_routing(&self, held: &Held) -> Infallible {
         loop {
-            match watch_routing(|| self.put_routes_back(failing)).await {
+            match watch_routing(|| self.put_routes_back(held)).await {
                 Ok(never) => match never {},
                 Err(error) => {
                     tracing::warn!(%error, "rules and routes that somebody removes are put back late");
                 }
             }
             sleep(WATCH_AGAIN).await;
-            self.put_routes_back(failing);
+            self.put_routes_back(held);
         }
     }
 
-    async fn look_at_routing(&self, failing: &Cell<bool>) -> Infallible {
+    async fn look_at_routing(&self, held: &Held) -> Infallible {
         loop {
             sleep(UNASKED_LOOK).await;
-            self.put_routes_back(failing);
+            self.put_routes_back(held);
+        }
+    }
+
+    /// Looks for what passes the tunnel, once for all changes since the last look.
+    async fn look_past(&self, changed: &Notify) -> Infallible {
+        loop {
+            changed.notified().await;
+            let begin = Instant::now();
+            self.system.borrow_mut().look_past();
+            sleep(rest_after(begin.elapsed())).await;
         }
     }
 
     /// What is missing is put back even where the new networks of this host cannot be taken into account.
-    fn put_routes_back(&self, failing: &Cell<bool>) {
+    fn put_routes_back(&self, held: &Held) {
         let mut system = self.system.borrow_mut();
         match system.refresh_networks() {
-            Ok(()) => failing.set(false),
-            Err(error) if failing.replace(true) => {
+            Ok(()) => held.is_failing.set(false),
+            Err(error) if held.is_failing.replace(true) => {
                 tracing::debug!(%error, "rules and routes still do not follow this host's networks");
             }
             Err(error) => {
@@ -64,7 +91,7 @@ impl Running<'_> {
             // While the interface is down it can have no routes; it gets them when it is up again.
             tracing::debug!(%error, "rules and routes could not be put back");
         }
-        system.look_past();
+        held.changed.notify_one();
     }
 
     async fn hold_tables(&self) -> Infallible {
@@ -114,5 +141,21 @@ impl Running<'_> {
             tracing::error!(%error, "our firewall tables are missing: trying again");
         }
         outcome.is_ok()
+    }
+}
+
+fn rest_after(look: Duration) -> Duration {
+    (look * REST_PER_LOOK).clamp(SHORTEST_REST, UNASKED_LOOK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_takes_long_is_followed_by_a_long_rest() {
+        assert_eq!(rest_after(Duration::from_millis(1)), SHORTEST_REST);
+        assert_eq!(rest_after(Duration::from_millis(150)), Duration::from_secs(3));
+        assert_eq!(rest_after(Duration::from_secs(5)), UNASKED_LOOK);
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn status(
             inbound: None,
             inbound_reason: None,
             warnings: Vec::new(),
+            notes: Vec::new(),
         },
         peers: config
             .peers

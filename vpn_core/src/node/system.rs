@@ -15,9 +15,9 @@ use crate::{
     local_tun::{Tun, TunConfig},
     network::PathFinder,
     routes::{
-        DefaultRoute, Exempt, InterfaceSetup, Lan, LoopGuard, RouteError, RouteMtu, RoutePlan, RouteRequest,
-        Routes, RoutingMark, on_link_networks, plan, reserve_mark, route_mtu, set_interface_mtu,
-        takes_default_route, traffic_past, tunnel_networks,
+        DefaultRoute, Exempt, InterfaceSetup, Lan, LoopGuard, Past, RouteError, RouteMtu, RoutePlan,
+        RouteRequest, Routes, RoutingMark, Told, on_link_networks, plan, reserve_mark, route_mtu,
+        set_interface_mtu, takes_default_route, traffic_past, tunnel_networks,
     },
     udp::{UdpConfig, UdpError, UdpSocket},
 };
@@ -48,7 +48,7 @@ pub(super) struct System {
     is_lan_cut_off: Cell<bool>,
     outside: Outside,
     /// What takes traffic past the tunnel, and what is not answered because of it, as it was last seen and told.
-    past: Vec<String>,
+    past: Past,
     /// The private networks of the link, where they are reached beside the tunnel.
     reached_beside: Vec<IpNet>,
     kill_switch: Option<KillSwitch>,
@@ -103,7 +103,7 @@ impl System {
             name_servers: interface.dns.clone(),
             is_lan_cut_off: Cell::new(false),
             outside: Outside::new(interface),
-            past: Vec::new(),
+            past: Past::default(),
             reached_beside: Vec::new(),
             kill_switch: None,
             loop_guard: None,
@@ -188,7 +188,8 @@ impl System {
     pub(super) fn report(&self, status: &mut InterfaceStatus) {
         let answers = self.routes.as_ref().is_some_and(Routes::answers_outside);
         self.outside.report(answers, status);
-        status.warnings.extend(self.past.iter().cloned());
+        status.warnings.extend(self.past.warnings.iter().map(|told| told.text.clone()));
+        status.notes.extend(self.past.notes.iter().map(|told| told.text.clone()));
     }
 
     /// Routes what the peers may use, around the addresses at which they are reached.
@@ -289,7 +290,8 @@ impl System {
         Ok(loop_guard.and(marks).map_err(RouteError::from)?)
     }
 
-    /// Looks for what takes traffic past the tunnel, and what is not answered because of it; tells of what is new and what is over.
+    /// Looks for what takes traffic past the tunnel, and what is not answered because of it. Tells of what is new, and of warnings that
+    /// are over.
     pub(super) fn look_past(&mut self) {
         let Some(routes) = &self.routes else { return };
         let exempt = Exempt {
@@ -305,13 +307,16 @@ impl System {
             }
         };
         if routes.answers_outside() && takes_default_route(&self.wanted.allowed_ips) {
-            past.extend(unanswered_services());
+            past.warnings.extend(unanswered_services().map(|text| Told { cause: text.clone(), text }));
         }
-        for gone in self.past.iter().filter(|cause| !past.contains(cause)) {
-            tracing::info!("over: {gone}");
+        for gone in self.past.warnings.iter().filter(|told| !told.is_in(&past.warnings)) {
+            tracing::info!("over: {}", gone.text);
         }
-        for new in past.iter().filter(|cause| !self.past.contains(cause)) {
-            tracing::warn!("{new}");
+        for new in past.warnings.iter().filter(|told| !told.is_in(&self.past.warnings)) {
+            tracing::warn!("{}", new.text);
+        }
+        for new in past.notes.iter().filter(|told| !told.is_in(&self.past.notes)) {
+            tracing::info!("{}", new.text);
         }
         self.past = past;
     }

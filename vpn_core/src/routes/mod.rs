@@ -57,6 +57,8 @@ mod public_address;
 #[cfg(target_os = "linux")]
 mod remains;
 #[cfg(target_os = "linux")]
+mod route_table;
+#[cfg(target_os = "linux")]
 mod rule_text;
 #[cfg(target_os = "linux")]
 mod services;
@@ -95,7 +97,7 @@ pub use mark::reserve_mark;
 #[cfg(target_os = "linux")]
 pub use on_link::{networks_into, on_link_networks};
 #[cfg(target_os = "linux")]
-pub use past::{Exempt, rules_before_tunnels, traffic_past};
+pub use past::{Exempt, Past, Told, rules_before_tunnels, traffic_past};
 #[cfg(target_os = "linux")]
 pub use path_mtu::route_mtu;
 pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, takes_default_route, tunnel_networks};

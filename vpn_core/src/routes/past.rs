@@ -4,11 +4,9 @@
 //! those that rules and routes of others name. Where the answer is not the tunnel, rules and routes are walked as the kernel
 //! does it (`walk.rs`), to name what decides. Only the kernel's answer counts; the walk may not know all that a newer kernel does.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::IpAddr,
-};
+mod carried;
+
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::{
@@ -17,13 +15,14 @@ use rtnetlink::packet_route::{
     rule::{RuleAction, RuleMessage},
 };
 
+use self::carried::{Carried, longest, within};
 use super::{
     RoutePlan, RoutingMark,
-    interface::ipv6_is_on,
+    route_table::Table,
     rule_text::{route_text, rule_text},
     walk::{
-        Found, LOCAL_TABLE, Tables, destination_of_route, destination_of_rule, is_foreign, is_of_every_host,
-        is_ours, outgoing, priority, refuses,
+        Found, LOCAL_TABLE, Tables, destination_of_route, destination_of_rule, is_for_one_address,
+        is_foreign, is_of_every_host, is_ours, outgoing, priority, refuses,
     },
 };
 use crate::journal::{
@@ -33,13 +32,17 @@ use crate::journal::{
 
 /// Destinations from everywhere, in both halves of the address space. Nothing is sent to them.
 const ANYWHERE: [&str; 5] = ["1.0.0.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "2a00::1"];
-/// So many destinations are asked for in a family at the most, and so many answers told.
+/// So many destinations are asked for in a family at the most, and so many answers told of each weight.
 const MAX_ASKED: usize = 128;
 const MAX_TOLD: usize = 8;
-/// So many networks of others are looked at for that: a router's main table may hold a million.
+/// So many networks of others are looked at in a table for that: a router's main table may hold a million.
 const MAX_LOOKED_AT: usize = 4096;
-/// So many addresses of a network are asked for: the first is often this host's own.
-const ASKED_OF_A_NETWORK: usize = 2;
+/// So many networks of a table are asked for beside the tunnel's own: their rule is told once, whichever of them it takes.
+const ASKED_OF_A_TABLE: usize = 16;
+
+fn anywhere() -> impl Iterator<Item = IpAddr> {
+    ANYWHERE.iter().filter_map(|text| text.parse().ok())
+}
 
 /// What may lead past the tunnel without being told.
 #[derive(Clone, Debug, Default)]
@@ -50,31 +53,61 @@ pub struct Exempt {
     pub longer_routes: bool,
 }
 
-/// What takes traffic past the tunnel of `plan`, in words, and what to do about it. The tunnel is to carry what the plan routes, the
-/// networks of its interface's addresses, and `allowed_ips`: those of all peers, also where one route is for many of them.
+/// What takes traffic past the tunnel, in words, and what to do about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// What the tunnel is to carry and does not.
+    pub warnings: Vec<Told>,
+    /// What another program reaches its own way, as a second VPN its network: mostly meant.
+    pub notes: Vec<Told>,
+}
+
+/// Something to tell people of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What it is told of. It stays the same where only the example in the text is another.
+    pub cause: String,
+    /// The sentence for people.
+    pub text: String,
+}
+
+impl Told {
+    /// Whether it is among what was told before.
+    pub fn is_in(&self, before: &[Self]) -> bool {
+        before.iter().any(|told| told.cause == self.cause)
+    }
+}
+
+/// What takes traffic past the tunnel of `plan`. The tunnel is to carry what the plan routes, the networks of its interface's
+/// addresses, and `allowed_ips`: those of all peers, also where one route is for many of them.
 ///
 /// # Errors
 /// The system's answer.
-pub fn traffic_past(plan: &RoutePlan, allowed_ips: &[IpNet], exempt: &Exempt) -> io::Result<Vec<String>> {
+pub fn traffic_past(plan: &RoutePlan, allowed_ips: &[IpNet], exempt: &Exempt) -> io::Result<Past> {
     let mut netlink = Netlink::open()?;
     let tunnel = netlink.interface_index(plan.interface.as_str())?;
-    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    let mut causes = Causes::default();
     for family in [Family::V4, Family::V6] {
         let Some(carried) = Carried::of(plan, allowed_ips, family) else { continue };
-        let tables = Tables { rules: netlink.rules(family)?, routes: netlink.routes(family)? };
-        let view = View { tables, carried, tunnel, exempt };
-        for destination in view.destinations() {
-            let way = ask(&mut netlink, destination)?;
-            let Some(cause) = view.cause_of(destination, way) else { continue };
-            let device = cause.device.and_then(|index| netlink.interface_name(index).ok());
-            let effect = device.map_or_else(
-                || format!("what is sent to {destination} is refused"),
-                |device| format!("what is sent to {destination} takes {device} and not the tunnel"),
-            );
-            told.entry(cause.text).or_insert(effect);
+        let tables = Tables::new(netlink.rules(family)?, Vec::new());
+        let mut view = View { tables, carried, tunnel, exempt };
+        let mut astray = view.astray(&mut netlink, view.own_destinations())?;
+        // The routes, which may be very many, matter only where there is something to name.
+        if astray.is_empty() && !view.others_may_lead() {
+            continue;
         }
+        view.tables = Tables::new(view.tables.rules, netlink.routes(family)?);
+        astray.extend(view.astray(&mut netlink, view.named_destinations())?);
+        let mut of_family = Causes::default();
+        for (destination, way) in astray {
+            of_family.add(view.cause_of(destination, way));
+            if of_family.are_enough() {
+                break;
+            }
+        }
+        causes.0.extend(of_family.0);
     }
-    Ok(told.into_iter().take(MAX_TOLD).map(|(cause, effect)| format!("{effect}, by {cause}")).collect())
+    Ok(causes.in_words(|index| netlink.interface_name(index).ok()))
 }
 
 /// Rules of other programs that come before a full tunnel's, for people to judge: by source, user or port they may lead packets
@@ -141,86 +174,75 @@ fn ask(netlink: &mut Netlink, to: IpAddr) -> io::Result<Way> {
     })
 }
 
-/// What of a family the tunnel is to carry.
-struct Carried {
-    is_full: bool,
-    /// The destinations of the tunnel's routes, and the networks of its interface's addresses.
-    routed: Vec<IpNet>,
-    /// These, and what peers are allowed.
-    networks: BTreeSet<IpNet>,
-    /// The same, with neighbours made one.
-    joined: Vec<IpNet>,
-    /// The number of the last rule that decides for the tunnel.
-    last_rule: u32,
-}
-
-impl Carried {
-    /// `None` where the tunnel has nothing of this family.
-    fn of(plan: &RoutePlan, allowed_ips: &[IpNet], family: Family) -> Option<Self> {
-        let rules = || plan.rules.iter().filter(|rule| rule.family == family);
-        // A full tunnel refuses what it lacks; of another, what has no IPv6 has no routes of it.
-        let has_family = match family {
-            Family::V4 => true,
-            Family::V6 => plan.is_full || ipv6_is_on(&plan.interface),
-        };
-        if !has_family || (plan.is_full && rules().next().is_none()) {
-            return None;
-        }
-        let everything = match family {
-            Family::V4 => IpNet::V4(ipnet::Ipv4Net::default()),
-            Family::V6 => IpNet::V6(ipnet::Ipv6Net::default()),
-        };
-        let routes = plan.routes.iter().map(|route| route.destination);
-        let routed: Vec<IpNet> = routes
-            .chain(plan.connected.iter().copied())
-            .chain(plan.is_full.then_some(everything))
-            .filter(|network| Family::of(network) == family)
-            .collect();
-        let allowed = allowed_ips.iter().filter(|network| Family::of(network) == family).map(IpNet::trunc);
-        let in_main = plan.routes.iter().any(|route| route.table == MAIN_TABLE) || !plan.connected.is_empty();
-        let last_rule = if plan.is_full || !in_main { rules().map(|rule| rule.priority).max() } else { None };
-        Self::new(plan.is_full, routed, allowed, last_rule.unwrap_or(RoutingMark::MAIN_PRIORITY))
-    }
-
-    fn new(
-        is_full: bool,
-        routed: Vec<IpNet>,
-        allowed: impl Iterator<Item = IpNet>,
-        last_rule: u32,
-    ) -> Option<Self> {
-        let networks: BTreeSet<IpNet> = routed.iter().copied().chain(allowed).collect();
-        let joined = IpNet::aggregate(&networks.iter().copied().collect::<Vec<_>>());
-        (!networks.is_empty()).then_some(Self { is_full, routed, networks, joined, last_rule })
-    }
-
-    fn has(&self, address: IpAddr) -> bool {
-        self.joined.iter().any(|network| network.contains(&address))
-    }
-
-    /// A network of ours that lies within `outer`.
-    fn first_within(&self, outer: &IpNet) -> Option<IpNet> {
-        self.networks.range(*outer..).next().copied().filter(|inner| outer.contains(inner))
-    }
-}
-
-/// The bits of the longest network around an address; 0 where there is none.
-fn longest<'a>(networks: impl IntoIterator<Item = &'a IpNet>, address: IpAddr) -> u8 {
-    let around = networks.into_iter().filter(|network| network.contains(&address));
-    around.map(IpNet::prefix_len).max().unwrap_or_default()
-}
-
-/// Addresses of a network that may be hosts'. The first of an IPv6 network is its routers' (RFC 4291, 2.6.1).
-fn within(network: &IpNet) -> impl Iterator<Item = IpAddr> + use<> {
-    let first_is_routers = network.addr().is_ipv6() && network.prefix_len() < 127;
-    network.hosts().skip(usize::from(first_is_routers)).take(ASKED_OF_A_NETWORK)
-}
-
 /// What leads to a destination past the tunnel.
 struct Cause {
-    /// Rule or route, and what to do about it.
+    /// The rule or the route, which is told once.
+    subject: String,
+    /// The same, and what to do about it.
     text: String,
+    destination: IpAddr,
     /// The interface that it leads to; `None` where it refuses.
     device: Option<u32>,
+    weight: Weight,
+}
+
+/// How much a cause matters, the most first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// It takes what may be anywhere.
+    Everything,
+    /// It takes something that the tunnel is to carry.
+    Something,
+    /// Another program's own networks.
+    OfAnother,
+}
+
+/// One cause for each rule or route, in the order in which they were found.
+#[derive(Default)]
+struct Causes(Vec<Cause>);
+
+impl Causes {
+    /// Of a rule that takes several destinations the one that matters most stays.
+    fn add(&mut self, cause: Option<Cause>) {
+        let Some(cause) = cause else { return };
+        match self.0.iter_mut().find(|known| known.subject == cause.subject) {
+            Some(known) if cause.weight < known.weight => *known = cause,
+            Some(_) => {}
+            None => self.0.push(cause),
+        }
+    }
+
+    /// Whether no more of them would be told.
+    fn are_enough(&self) -> bool {
+        self.0.iter().filter(|cause| cause.weight != Weight::OfAnother).count() >= MAX_TOLD
+    }
+
+    fn in_words(mut self, mut name: impl FnMut(u32) -> Option<String>) -> Past {
+        self.0.sort_by_key(|cause| cause.weight);
+        let mut past = Past::default();
+        for Cause { subject, text, destination, device, weight } in self.0 {
+            let device = device.and_then(&mut name);
+            let (told, text) = match weight {
+                Weight::Everything | Weight::Something => {
+                    let effect = device.map_or_else(
+                        || "is refused".to_owned(),
+                        |device| format!("takes {device} and not the tunnel"),
+                    );
+                    (&mut past.warnings, format!("what is sent to {destination} {effect}, by {text}"))
+                }
+                Weight::OfAnother => {
+                    let device = device.map_or_else(String::new, |device| format!(" through {device}"));
+                    (&mut past.notes, format!("another program reaches its own networks{device} {text}"))
+                }
+            };
+            // A rule of the same words may be there for both families.
+            let cause = format!("{subject} of IPv{}", if destination.is_ipv4() { 4 } else { 6 });
+            if told.len() < MAX_TOLD && told.iter().all(|known| known.text != text) {
+                told.push(Told { cause, text });
+            }
+        }
+        past
+    }
 }
 
 /// A family as seen from the tunnel.
@@ -233,21 +255,44 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// What to ask for: of a full tunnel anything, of another what it carries; and what others' rules and routes name of it.
-    fn destinations(&self) -> Vec<IpAddr> {
-        let anywhere = ANYWHERE.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+    /// Of a full tunnel anything, of another what it carries.
+    fn own_destinations(&self) -> Vec<IpAddr> {
         let networks = self.carried.networks.iter().filter(|network| network.prefix_len() > 0);
-        let own = anywhere.chain(networks.flat_map(within)).filter(|address| self.is_asked(*address));
-        let mut destinations: Vec<IpAddr> = own.take(MAX_ASKED / 2).collect();
-        let mut known: BTreeSet<IpAddr> = destinations.iter().copied().collect();
-        let named = self.named();
-        let addresses = named.iter().flat_map(|network| {
-            let inner = self.carried.first_within(network);
-            within(network).chain(inner.into_iter().flat_map(|inner| within(&inner)))
-        });
-        let new = addresses.filter(|address| self.is_asked(*address) && known.insert(*address));
-        destinations.extend(new.take(MAX_ASKED - MAX_ASKED / 2));
+        let own = anywhere().chain(networks.flat_map(within)).filter(|address| self.is_asked(*address));
+        own.take(MAX_ASKED / 2).collect()
+    }
+
+    /// What others' rules and routes name of what the tunnel carries: at first of its own networks, which nothing may take, and then,
+    /// with a share of its own, of all else.
+    fn named_destinations(&self) -> Vec<IpAddr> {
+        let mut known: BTreeSet<IpAddr> = self.own_destinations().into_iter().collect();
+        let mut destinations = Vec::new();
+        for networks in [self.named_within_own(), self.named()] {
+            let addresses = networks.iter().flat_map(|network| self.asked_of(network));
+            destinations.extend(addresses.filter(|address| known.insert(*address)).take(MAX_ASKED / 4));
+        }
         destinations
+    }
+
+    /// The kernel's answers to what is neither sent into the tunnel nor to the host itself.
+    fn astray(&self, netlink: &mut Netlink, to: Vec<IpAddr>) -> io::Result<Vec<(IpAddr, Way)>> {
+        let mut astray = Vec::new();
+        for destination in to {
+            let way = ask(netlink, destination)?;
+            match way {
+                Way::Here => {}
+                Way::Interface(index) if index == self.tunnel => {}
+                Way::Interface(_) | Way::None => astray.push((destination, way)),
+            }
+        }
+        Ok(astray)
+    }
+
+    /// Addresses of a network, and of a network of ours within it, that the tunnel is to carry.
+    fn asked_of(&self, network: &IpNet) -> impl Iterator<Item = IpAddr> + use<'_> {
+        let inner = self.carried.first_within(network);
+        let addresses = within(network).chain(inner.into_iter().flat_map(|inner| within(&inner)));
+        addresses.filter(|address| self.is_asked(*address))
     }
 
     /// Whether the tunnel is to carry what is sent to an address. A local network is reached beside it unless one of ours lies within.
@@ -264,14 +309,22 @@ impl View<'_> {
         self.carried.has(address) && !is_of_the_link && !is_beside
     }
 
-    /// The networks that others' rules before ours name, and those of the tables that they look up. Main is one of these, and
-    /// besides it has the routes of every tunnel that is not full.
-    fn named(&self) -> Vec<IpNet> {
-        let foreign = || {
-            let before = self.tables.rules.iter().filter(|rule| priority(rule) <= self.carried.last_rule);
-            before.filter(|rule| is_foreign(rule))
-        };
-        let looked_up: BTreeSet<u32> = foreign()
+    /// Others' rules before ours.
+    fn foreign(&self) -> impl Iterator<Item = &RuleMessage> {
+        let before = self.tables.rules.iter().filter(|rule| priority(rule) <= self.carried.last_rule);
+        before.filter(|rule| is_foreign(rule))
+    }
+
+    /// Whether others' rules or routes can lead past the tunnel: of one that is not full the routes are in main, among others'.
+    fn others_may_lead(&self) -> bool {
+        !self.carried.is_full || self.foreign().next().is_some()
+    }
+
+    /// The tables that others' rules look up before ours. Main is one of these, and besides it has the routes of every tunnel that is
+    /// not full.
+    fn looked_up(&self) -> impl Iterator<Item = &Table> {
+        let numbers: BTreeSet<u32> = self
+            .foreign()
             .filter_map(|rule| match rule.header.action {
                 RuleAction::ToTable => Some(table_of_rule(rule)),
                 // Behind our rules main is asked.
@@ -280,60 +333,109 @@ impl View<'_> {
             })
             .chain((!self.carried.is_full).then_some(MAIN_TABLE))
             .collect();
-        let of_tables = self.tables.routes.iter().filter(|route| {
-            (route.header.kind == RouteType::Unicast || refuses(route))
-                && outgoing(route) != Some(self.tunnel)
-                && looked_up.contains(&table_of_route(route))
-        });
-        let of_tables = of_tables.map(destination_of_route).filter(|network| network.prefix_len() > 0);
-        foreign().filter_map(destination_of_rule).chain(of_tables).take(MAX_LOOKED_AT).collect()
+        numbers.into_iter().filter_map(|number| self.tables.table(number))
     }
 
-    /// What leads to `destination` past the tunnel; `None` where nothing does, or we ourselves.
+    /// Networks of others within the tunnel's own.
+    fn named_within_own(&self) -> Vec<IpNet> {
+        let inner = |table| {
+            let routes = self.carried.own.iter().flat_map(move |own| Table::within(table, own));
+            routes.filter(|route| self.leads_elsewhere(route)).map(destination_of_route).take(MAX_LOOKED_AT)
+        };
+        let mut networks: Vec<IpNet> = self.looked_up().flat_map(inner).collect();
+        networks.sort_by_key(IpNet::prefix_len);
+        networks
+    }
+
+    /// The networks that others' rules and the tables of these name, the widest first: they take the most.
+    fn named(&self) -> Vec<IpNet> {
+        let of_table = |table| {
+            let routes = Table::widest(table).filter(|route| self.leads_elsewhere(route));
+            let networks = routes.map(destination_of_route).take(MAX_LOOKED_AT);
+            networks.filter(|network| self.asked_of(network).next().is_some()).take(ASKED_OF_A_TABLE)
+        };
+        let of_rules = self.foreign().filter_map(destination_of_rule).take(MAX_LOOKED_AT);
+        let mut networks: Vec<IpNet> = of_rules.chain(self.looked_up().flat_map(of_table)).collect();
+        networks.sort_by_key(IpNet::prefix_len);
+        networks
+    }
+
+    fn leads_elsewhere(&self, route: &RouteMessage) -> bool {
+        (route.header.kind == RouteType::Unicast || refuses(route)) && outgoing(route) != Some(self.tunnel)
+    }
+
+    /// What leads to `destination` past the tunnel by `way`; `None` where nothing does, or we ourselves.
     fn cause_of(&self, destination: IpAddr, way: Way) -> Option<Cause> {
         let device = match way {
-            Way::Here => return None,
-            Way::Interface(index) if index == self.tunnel => return None,
             Way::Interface(index) => Some(index),
-            Way::None => None,
+            Way::Here | Way::None => None,
         };
+        let is_anywhere = anywhere().any(|address| address == destination);
+        let weight = if is_anywhere { Weight::Everything } else { Weight::Something };
+        let cause =
+            |subject: String, text, weight| Some(Cause { subject, text, destination, device, weight });
         let Some(found) = self.tables.walk(destination, |_| true) else {
             let text = "a rule that this program does not understand: see `ip rule`".to_owned();
-            return device.map(|_| Cause { text, device });
+            return device.and_then(|_| cause(text.clone(), text, weight));
         };
         // Where the same route would decide without others' rules, these are not the cause.
         let usual = self.tables.walk(destination, |rule| !is_foreign(rule));
         let is_usual = usual.as_ref().is_some_and(|usual| same_route(usual.route, found.route));
-        let text = if is_usual {
-            self.route_cause(destination, &found, device)?
-        } else {
-            rule_cause(&found, usual.as_ref())?
-        };
-        Some(Cause { text, device })
+        if is_usual {
+            let (route, remedy) = self.route_cause(destination, &found, device)?;
+            return cause(route.clone(), route + &remedy, weight);
+        }
+        let rule = rule_to_blame(&found)?;
+        let subject = format!("the rule \"{}\"", rule_text(rule));
+        if self.is_of_another(destination, &found) {
+            let text = format!(
+                "by {subject}, and not through the tunnel: nothing is to be done where that is wanted, as of a second VPN \
+                 or of containers; else stop that program, or remove the rule"
+            );
+            return cause(subject, text, Weight::OfAnother);
+        }
+        let text = format!("{subject}{}", rule_remedy(&found, usual.as_ref()));
+        cause(subject, text, weight)
     }
 
-    /// A route of main that wins over the tunnel's.
-    fn route_cause(&self, destination: IpAddr, found: &Found<'_>, device: Option<u32>) -> Option<String> {
+    /// Whether what leads to `destination` is most likely meant to: another program's table for some networks, as a second VPN's, or
+    /// its rule for one address, as a container's. Never what the tunnel has by more than a default route.
+    fn is_of_another(&self, destination: IpAddr, found: &Found<'_>) -> bool {
+        let Some(route) = found.route.filter(|route| route.header.kind == RouteType::Unicast) else {
+            return false;
+        };
+        let table = table_of_route(route);
+        let has_default = self.tables.table(table).is_some_and(Table::has_default);
+        let is_for_some_networks = table != MAIN_TABLE
+            && !has_default
+            && found.jump.is_none()
+            && anywhere().all(|address| address != destination);
+        let is_likely = is_for_some_networks || is_for_one_address(found.rule);
+        self.carried.is_full && is_likely && !self.carried.is_own(destination)
+    }
+
+    /// A route of main that wins over the tunnel's, and what to do about it.
+    fn route_cause(
+        &self,
+        destination: IpAddr,
+        found: &Found<'_>,
+        device: Option<u32>,
+    ) -> Option<(String, String)> {
         let route = found.route.filter(|route| table_of_route(route) == MAIN_TABLE)?;
         // A full tunnel's own rules ask main for what is reached beside it, and what leads nowhere any more leads past nothing.
         if self.carried.is_full || (device.is_none() && !refuses(route)) {
             return None;
         }
-        let (text, bits) = (route_text(route), route.header.destination_prefix_length);
+        let text = format!("the route \"{}\" of the main table", route_text(route));
+        let bits = route.header.destination_prefix_length;
         if bits == 0 || bits < longest(&self.carried.routed, destination) {
-            return Some(format!(
-                "the route \"{text}\" of the main table, because the tunnel's own is missing: set its interface up"
-            ));
+            return Some((text, ", because the tunnel's own is missing: set its interface up".to_owned()));
         }
         let ours = longest(&self.carried.networks, destination);
         // Of a default route longer ones that refuse are exceptions as well, such as banned hosts.
         let is_meant = self.exempt.longer_routes && bits > ours && (!refuses(route) || ours == 0);
-        (!is_meant).then(|| {
-            format!(
-                "the route \"{text}\" of the main table: remove that route, or give the tunnel other `allowed_ips` \
-                 or `addresses`"
-            )
-        })
+        let remedy = ": remove that route, or give the tunnel other `allowed_ips` or `addresses`";
+        (!is_meant).then(|| (text, remedy.to_owned()))
     }
 }
 
@@ -346,204 +448,18 @@ fn same_route(a: Option<&RouteMessage>, b: Option<&RouteMessage>) -> bool {
 }
 
 /// Another program's rule that comes before ours: the one that decides, or that passes over ours to one that every host has.
-/// `usual` is what would decide without it.
-fn rule_cause(found: &Found<'_>, usual: Option<&Found<'_>>) -> Option<String> {
-    let is_not_to_blame = is_ours(found.rule) || is_of_every_host(found.rule);
-    let rule = if is_not_to_blame { found.jump? } else { found.rule };
+fn rule_to_blame<'a>(found: &Found<'a>) -> Option<&'a RuleMessage> {
+    if is_ours(found.rule) || is_of_every_host(found.rule) { found.jump } else { Some(found.rule) }
+}
+
+/// The route that such a rule leads to, and what to do about the rule. `usual` is what would decide without it.
+fn rule_remedy(found: &Found<'_>, usual: Option<&Found<'_>>) -> String {
     let route = found.route.map_or_else(String::new, |route| format!(" (there {})", route_text(route)));
     let place = usual.map_or_else(String::new, |usual| {
         format!(", or give it a number above {} if it must stay", priority(usual.rule))
     });
-    Some(format!("the rule \"{}\"{route}: remove that rule{place}", rule_text(rule)))
+    format!("{route}: remove that rule{place}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routes::walk::samples::{jump, refusing, route, rule, to};
-    use rtnetlink::packet_route::rule::RuleAttribute;
-
-    const TUNNEL: u32 = 9;
-    const ETH0: u32 = 2;
-    const FULL_TABLE: u32 = 52000;
-
-    fn networks(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn suppressing(priority: u32) -> RuleMessage {
-        rule(priority, MAIN_TABLE, &[RuleAttribute::SuppressPrefixLen(0)])
-    }
-
-    /// A host with a default route by eth0, and what others have added.
-    fn tables(tunnel: &[(u32, &str)], rules: &[RuleMessage], routes: &[RouteMessage]) -> Tables {
-        let mut tables = Tables {
-            rules: vec![rule(0, LOCAL_TABLE, &[]), rule(32766, MAIN_TABLE, &[]), rule(32767, 253, &[])],
-            routes: vec![route(MAIN_TABLE, "0.0.0.0/0", ETH0)],
-        };
-        tables.rules.extend_from_slice(rules);
-        tables.routes.extend_from_slice(routes);
-        for (table, destination) in tunnel {
-            tables.routes.push(route(*table, destination, TUNNEL));
-            if *table != MAIN_TABLE {
-                tables.rules.push(rule(31263, *table, &[]));
-            }
-        }
-        tables.rules.sort_by_key(priority);
-        tables
-    }
-
-    /// A full tunnel.
-    fn full(rules: &[RuleMessage], routes: &[RouteMessage], exempt: &Exempt) -> Vec<String> {
-        let carried = Carried::new(true, networks(&["0.0.0.0/0"]), std::iter::empty(), 31265).unwrap();
-        told(&View {
-            tables: tables(&[(FULL_TABLE, "0.0.0.0/0")], rules, routes),
-            carried,
-            tunnel: TUNNEL,
-            exempt,
-        })
-    }
-
-    /// A tunnel with the address 10.8.0.1/24, and with 10.20.0.0/16 and two hosts among what its peers are allowed.
-    fn split(rules: &[RuleMessage], routes: &[RouteMessage], exempt: &Exempt) -> Vec<String> {
-        let routed = networks(&["10.8.0.0/24", "10.20.0.0/16"]);
-        let allowed = networks(&["10.8.0.2/32", "10.8.0.130/32", "10.20.0.0/16"]);
-        let carried = Carried::new(false, routed, allowed.into_iter(), 32766).unwrap();
-        let mut routes = routes.to_vec();
-        let mut own = route(LOCAL_TABLE, "10.8.0.1/32", TUNNEL);
-        own.header.kind = RouteType::Local;
-        routes.push(own);
-        let of_tunnel = [(MAIN_TABLE, "10.8.0.0/24"), (MAIN_TABLE, "10.20.0.0/16")];
-        told(&View { tables: tables(&of_tunnel, rules, &routes), carried, tunnel: TUNNEL, exempt })
-    }
-
-    /// The causes of what passes, where the kernel answers as the walk does.
-    fn told(view: &View<'_>) -> Vec<String> {
-        let cause = |destination: IpAddr| {
-            let found = view.tables.walk(destination, |_| true)?;
-            let way = match found.route {
-                Some(route) if route.header.kind == RouteType::Local => Way::Here,
-                Some(route) => outgoing(route).map_or(Way::None, Way::Interface),
-                None => Way::None,
-            };
-            view.cause_of(destination, way).map(|cause| cause.text)
-        };
-        let causes: BTreeSet<String> = view.destinations().into_iter().filter_map(cause).collect();
-        causes.into_iter().collect()
-    }
-
-    #[test]
-    fn mains_longer_route_passes_a_full_tunnel_only_by_a_rule_before_ours() {
-        let route = route(MAIN_TABLE, "9.9.9.0/24", ETH0);
-        let passes = |rules: &[RuleMessage]| full(rules, std::slice::from_ref(&route), &Exempt::default());
-        assert_eq!(passes(&[]), [""; 0]);
-        assert_eq!(passes(&[suppressing(31300)]), [""; 0], "behind ours");
-        assert_eq!(
-            passes(&[suppressing(100)]),
-            ["the rule \"100: from all lookup main suppress_prefixlength 0\" (there 9.9.9.0/24): \
-              remove that rule, or give it a number above 31263 if it must stay"]
-        );
-        let beside = Exempt { networks: networks(&["9.9.9.0/24"]), longer_routes: false };
-        assert_eq!(full(&[suppressing(100)], std::slice::from_ref(&route), &beside), [""; 0]);
-    }
-
-    #[test]
-    fn a_rule_that_leads_to_main_is_named_with_the_route_and_never_the_default_route_alone() {
-        for (foreign, text) in [
-            (rule(100, MAIN_TABLE, &[]), "100: from all lookup main"),
-            (to("9.9.9.0/24", rule(100, MAIN_TABLE, &[])), "100: from all to 9.9.9.0/24 lookup main"),
-            (jump(100, 32766), "100: from all goto 32766"),
-        ] {
-            let passes = full(&[foreign], &[], &Exempt::default());
-            let start =
-                format!("the rule \"{text}\" (there default): remove that rule, or give it a number above");
-            assert!(passes.len() == 1 && passes[0].starts_with(&start), "{passes:?}");
-        }
-    }
-
-    #[test]
-    fn a_gateway_is_told_of_rules_that_take_its_networks_and_of_no_longer_route_that_is_its_own() {
-        let gateway = Exempt { networks: Vec::new(), longer_routes: true };
-        let elsewhere = route(77, "0.0.0.0/0", ETH0);
-        let passes = |rules: &[RuleMessage], routes: &[RouteMessage]| split(rules, routes, &gateway);
-        assert_eq!(passes(&[], &[]), [""; 0]);
-        assert_eq!(passes(&[], &[route(MAIN_TABLE, "10.20.1.0/24", ETH0)]), [""; 0], "a network of its own");
-        assert_eq!(passes(&[], &[route(MAIN_TABLE, "10.8.0.64/26", ETH0)]), [""; 0], "no peer is there");
-        // Also where the first address of the network is the gateway's.
-        for network in ["10.0.0.0/8", "10.8.0.0/24", "10.8.0.128/25"] {
-            let passes = passes(&[to(network, rule(100, 77, &[]))], std::slice::from_ref(&elsewhere));
-            assert!(passes.len() == 1 && passes[0].contains("lookup 77\" (there default)"), "{passes:?}");
-            assert!(passes[0].contains("above 32766"), "{passes:?}");
-        }
-        let passes = passes(&[], &[route(MAIN_TABLE, "10.8.0.128/25", ETH0)]);
-        assert!(
-            passes.len() == 1 && passes[0].starts_with("the route \"10.8.0.128/25\" of the main"),
-            "{passes:?}"
-        );
-    }
-
-    #[test]
-    fn a_longer_route_of_main_is_the_cause_even_where_a_rule_asks_main_first() {
-        let route = route(MAIN_TABLE, "10.20.1.0/24", ETH0);
-        let passes = split(&[rule(100, MAIN_TABLE, &[])], &[route], &Exempt::default());
-        assert!(
-            passes.len() == 1 && passes[0].starts_with("the route \"10.20.1.0/24\" of the main"),
-            "{passes:?}"
-        );
-    }
-
-    #[test]
-    fn routes_that_refuse_what_the_tunnel_is_to_carry_are_named() {
-        for (kind, word) in [
-            (RouteType::BlackHole, "blackhole"),
-            (RouteType::Unreachable, "unreachable"),
-            (RouteType::Prohibit, "prohibit"),
-        ] {
-            let route = refusing("10.20.1.0/24", kind);
-            for longer_routes in [false, true] {
-                let exempt = Exempt { networks: Vec::new(), longer_routes };
-                let passes = split(&[], std::slice::from_ref(&route), &exempt);
-                let start = format!("the route \"{word} 10.20.1.0/24\" of the main table: remove");
-                assert!(passes.len() == 1 && passes[0].starts_with(&start), "{passes:?}");
-            }
-        }
-        assert_eq!(split(&[], &[refusing("10.0.0.0/8", RouteType::BlackHole)], &Exempt::default()), [""; 0]);
-    }
-
-    #[test]
-    fn where_the_tunnels_own_route_is_missing_nobody_is_to_remove_the_default_route() {
-        let carried = Carried::new(false, networks(&["10.20.0.0/16"]), std::iter::empty(), 32766).unwrap();
-        let passes = told(&View {
-            tables: tables(&[], &[], &[]),
-            carried,
-            tunnel: TUNNEL,
-            exempt: &Exempt::default(),
-        });
-        assert!(passes.len() == 1 && passes[0].ends_with("set its interface up"), "{passes:?}");
-    }
-
-    #[test]
-    fn a_tunnels_network_within_a_local_one_is_asked_for() {
-        let beside = Exempt { networks: networks(&["10.0.0.0/8"]), longer_routes: false };
-        let elsewhere = route(77, "0.0.0.0/0", ETH0);
-        assert_eq!(split(&[rule(100, 77, &[])], &[elsewhere], &beside).len(), 1);
-    }
-
-    #[test]
-    fn every_rule_before_ours_that_can_lead_elsewhere_is_for_people_to_judge() {
-        for rule in [suppressing(100), suppressing(31256), jump(5, 32766), rule(31264, 77, &[])] {
-            assert!(may_come_before_tunnels(&rule), "{}", rule_text(&rule));
-        }
-        let mut nothing = rule(5, 0, &[]);
-        nothing.header.action = RuleAction::Nop;
-        for rule in [
-            suppressing(32764),
-            rule(100, LOCAL_TABLE, &[]),
-            rule(1000, 0, &[RuleAttribute::L3MDev(true)]),
-            rule(31263, FULL_TABLE, &[]),
-            nothing,
-        ] {
-            assert!(!may_come_before_tunnels(&rule), "{}", rule_text(&rule));
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! The walk is the kernel's for an unmarked packet of this host from a socket that is bound to nothing: rules by number, in each the
 //! longest route of its table. What it cannot know, such as a condition of a newer kernel, it takes for a rule of other packets.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::{
@@ -14,6 +14,7 @@ use rtnetlink::packet_route::{
 use super::{
     RoutingMark,
     mark::TUNNEL_MARKS,
+    route_table::Table,
     rule_text::{EVERYTHING, selector_text},
 };
 use crate::journal::{
@@ -35,7 +36,7 @@ const LOOPBACK: &str = "lo";
 /// Rules and routes of a family.
 pub(super) struct Tables {
     pub(super) rules: Vec<RuleMessage>,
-    pub(super) routes: Vec<RouteMessage>,
+    routes: BTreeMap<u32, Table>,
 }
 
 /// Where a walk ends.
@@ -48,6 +49,26 @@ pub(super) struct Found<'a> {
 }
 
 impl Tables {
+    /// Only routes of tables that a rule looks up count: the others decide on nothing.
+    pub(super) fn new(rules: Vec<RuleMessage>, routes: Vec<RouteMessage>) -> Self {
+        let mut by_table: BTreeMap<u32, Vec<RouteMessage>> = BTreeMap::new();
+        for rule in rules.iter().filter(|rule| rule.header.action == RuleAction::ToTable) {
+            by_table.entry(table_of_rule(rule)).or_default();
+        }
+        for route in routes {
+            if let Some(routes) = by_table.get_mut(&table_of_route(&route)) {
+                routes.push(route);
+            }
+        }
+        let routes = by_table.into_iter().map(|(number, routes)| (number, Table::new(routes))).collect();
+        Self { rules, routes }
+    }
+
+    /// The routes of a table; `None` where no rule looks it up.
+    pub(super) fn table(&self, number: u32) -> Option<&Table> {
+        self.routes.get(&number)
+    }
+
     /// The rule and the route that decide on a packet to `to`, if there are no other rules than those that `counts` accepts.
     pub(super) fn walk(&self, to: IpAddr, counts: impl Fn(&RuleMessage) -> bool) -> Option<Found<'_>> {
         let mut skip_to = 0;
@@ -58,7 +79,10 @@ impl Tables {
             }
             match rule.header.action {
                 RuleAction::ToTable => {
-                    let Some(route) = self.longest(table_of_rule(rule), to) else { continue };
+                    let Some(route) = self.table(table_of_rule(rule)).and_then(|table| table.longest(to))
+                    else {
+                        continue;
+                    };
                     let length = u32::from(route.header.destination_prefix_length);
                     if suppressed_bits(rule).is_some_and(|bits| length <= bits)
                         || route.header.kind == RouteType::Throw
@@ -76,13 +100,6 @@ impl Tables {
             }
         }
         None
-    }
-
-    fn longest(&self, table: u32, to: IpAddr) -> Option<&RouteMessage> {
-        self.routes
-            .iter()
-            .filter(|route| table_of_route(route) == table && destination_of_route(route).contains(&to))
-            .min_by_key(|route| (u8::MAX - route.header.destination_prefix_length, metric(route)))
     }
 }
 
@@ -193,6 +210,12 @@ pub(super) fn destination_of_rule(rule: &RuleMessage) -> Option<IpNet> {
     })
 }
 
+/// Whether it is for what is sent to one address only.
+pub(super) fn is_for_one_address(rule: &RuleMessage) -> bool {
+    let is_one = |network: IpNet| network.prefix_len() == network.max_prefix_len();
+    !rule.header.flags.contains(RuleFlags::Invert) && destination_of_rule(rule).is_some_and(is_one)
+}
+
 pub(super) fn destination_of_route(route: &RouteMessage) -> IpNet {
     let length = route.header.destination_prefix_length;
     let named = route.attributes.iter().find_map(|attribute| match attribute {
@@ -286,7 +309,7 @@ mod tests {
 
     fn decides(rules: &[RuleMessage], to: &str) -> Option<u32> {
         let routes = vec![route(77, "0.0.0.0/0", 2), route(78, "10.0.0.0/8", 2), route(254, "0.0.0.0/0", 2)];
-        let tables = Tables { rules: rules.to_vec(), routes };
+        let tables = Tables::new(rules.to_vec(), routes);
         tables.walk(to.parse().unwrap(), |_| true).map(|found| priority(found.rule))
     }
 
