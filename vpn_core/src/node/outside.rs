@@ -5,17 +5,29 @@ use crate::{
     config::{self, InterfaceConfig},
     control::InterfaceStatus,
     journal::{InterfaceName, sysctl},
-    routes::{Inbound, Lan, UdpService, public_address, services_on_all_addresses},
+    routes::{Inbound, Lan, Told, UdpService, public_address, services_on_all_addresses},
 };
-use std::{collections::BTreeSet, fs, net::IpAddr, ops::RangeInclusive};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+    path::Path,
+};
 
 const SSH_PORT: u16 = 22;
-/// So many ports are named in a warning.
+/// So many ports are named in a note.
 const MAX_NAMED: usize = 5;
 /// The kernel's own choice where it does not say which ports clients get.
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
-/// Programs that answer UDP from the address that they were asked at, by their mark: other instances of this one.
-const OUR_PROGRAMS: [&str; 2] = ["vpn-client", "vpn-server"];
+/// Programs whose sockets need no note: other instances of this one answer by their mark, and Podman's only keep a container's port.
+const PROGRAMS_WITHOUT: [&str; 3] = ["vpn-client", "vpn-server", "conmon"];
+/// The program that listens at a port that Docker publishes: what arrives there goes to the container, and is answered rightly.
+const DOCKER_PROXY: &str = "docker-proxy";
+/// Addresses of the documentation ranges (RFC 5737, RFC 3849), routed like any other: by which of its own this host is asked.
+const SOMEWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
 /// The wish, what speaks for it, and what was connected before.
 #[derive(Debug)]
@@ -130,16 +142,30 @@ impl Outside {
     }
 }
 
-/// What a full tunnel that answers connections from outside does not answer, and what to do about it: UDP services on all
-/// addresses. `None` where there are none.
-pub(super) fn unanswered_services() -> Option<String> {
-    let tables = ["udp", "udp6"].map(socket_table);
-    let mut services = services_on_all_addresses(&[&tables[0], &tables[1]], &ephemeral_ports());
-    if !services.is_empty() {
-        let ours = sockets_of_ours();
-        services.retain(|service| !ours.contains(&service.inode));
+/// The UDP services that a full tunnel, which answers connections from outside, may leave unanswered.
+#[derive(Debug, Default)]
+pub(super) struct UnansweredServices {
+    /// What was there at the last look: while there is nothing to note, who holds the sockets is looked at anew only with others.
+    seen: Vec<UdpService>,
+    note: Option<String>,
+}
+
+impl UnansweredServices {
+    /// Which ports these are, and what to do about it; `None` where there are none. `own_address` tells from which of this host's
+    /// addresses datagrams leave beside the tunnel.
+    pub(super) fn note(&mut self, own_address: impl FnMut(IpAddr) -> Option<IpAddr>) -> Option<Told> {
+        let tables = ["udp", "udp6"].map(socket_table);
+        let ways_out: Vec<IpAddr> = SOMEWHERE.into_iter().filter_map(own_address).collect();
+        let seen = services_on_all_addresses(&[&tables[0], &tables[1]], &ephemeral_ports(), &ways_out);
+        if seen != self.seen || self.note.is_some() {
+            let holders = if seen.is_empty() { Holders::default() } else { Holders::read() };
+            let services: Vec<UdpService> =
+                seen.iter().copied().filter(|service| holders.may_be_unanswered(service)).collect();
+            self.note = unanswered_text(&services);
+            self.seen = seen;
+        }
+        self.note.clone().map(|text| Told { cause: text.clone(), text })
     }
-    unanswered_text(&services)
 }
 
 fn unanswered_text(services: &[UdpService]) -> Option<String> {
@@ -151,8 +177,9 @@ fn unanswered_text(services: &[UdpService]) -> Option<String> {
     };
     (!ports.is_empty()).then(|| {
         format!(
-            "who asks this host's own address by UDP may get no answer from services on all addresses, as these \
-             answer by the tunnel: port {}{more}: bind each of them to the host's address (see `ss -lunp`)",
+            "who asks this host's own address by UDP may get no answer from services on all addresses, as some \
+             answer by the tunnel: port {}{more}: nothing is to be done where it is answered; else bind it to \
+             the host's address (see `ss -lunp`)",
             named.join(", ")
         )
     })
@@ -172,22 +199,63 @@ fn ephemeral_ports() -> RangeInclusive<u16> {
     }
 }
 
-/// The numbers of the sockets of this process, and of other instances of ours.
-fn sockets_of_ours() -> BTreeSet<u64> {
-    let mut sockets = BTreeSet::new();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_ours = |folder: &std::path::PathBuf| {
-        let name = fs::read_to_string(folder.join("comm")).unwrap_or_default();
-        folder.ends_with("self") || OUR_PROGRAMS.contains(&name.trim_end())
-    };
-    for folder in processes.filter(is_ours) {
-        for file in fs::read_dir(folder.join("fd")).into_iter().flatten().flatten() {
-            let target = fs::read_link(file.path()).unwrap_or_default();
-            let number = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
-            sockets.extend(number.and_then(|number| number.parse::<u64>().ok()));
+/// Which processes hold this host's sockets, as far as this process may see it.
+#[derive(Debug, Default)]
+struct Holders {
+    /// The numbers of all sockets.
+    held: BTreeSet<u64>,
+    /// Those of programs that need no note.
+    without: BTreeSet<u64>,
+    /// The ports that Docker publishes.
+    published: BTreeSet<u16>,
+    /// Whether every process could be seen.
+    are_all: bool,
+}
+
+impl Holders {
+    fn read() -> Self {
+        let mut holders = Self { are_all: true, ..Self::default() };
+        for folder in fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let is_process = |name: &str| name == "self" || name.bytes().all(|byte| byte.is_ascii_digit());
+            if !folder.file_name().and_then(OsStr::to_str).is_some_and(is_process) {
+                continue;
+            }
+            holders.published.extend(published_port(&fs::read(folder.join("cmdline")).unwrap_or_default()));
+            let name = fs::read_to_string(folder.join("comm")).unwrap_or_default();
+            let is_without = folder.ends_with("self") || PROGRAMS_WITHOUT.contains(&name.trim_end());
+            match sockets_of(&folder) {
+                Ok(sockets) if is_without => holders.without.extend(sockets),
+                Ok(sockets) => holders.held.extend(sockets),
+                // It has ended meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => holders.are_all = false,
+            }
         }
+        holders
     }
-    sockets
+
+    /// What no process holds is the kernel's own, such as a kernel tunnel's.
+    fn may_be_unanswered(&self, service: &UdpService) -> bool {
+        !self.without.contains(&service.inode)
+            && !self.published.contains(&service.port)
+            && (self.held.contains(&service.inode) || !self.are_all)
+    }
+}
+
+/// The numbers of the sockets of a process, by its folder in `/proc`.
+fn sockets_of(folder: &Path) -> io::Result<Vec<u64>> {
+    let files = fs::read_dir(folder.join("fd"))?;
+    let number = |target: &Path| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    Ok(files.flatten().filter_map(|file| number(&fs::read_link(file.path()).ok()?)).collect())
+}
+
+/// The port that a process publishes by its command line, where it is Docker's: `docker-proxy -proto udp … -host-port 5300 …`.
+fn published_port(command_line: &[u8]) -> Option<u16> {
+    let mut words = command_line.split(|byte| *byte == 0).filter_map(|word| str::from_utf8(word).ok());
+    let program = Path::new(words.next()?).file_name()?;
+    (program == DOCKER_PROXY).then_some(())?;
+    words.find(|word| *word == "-host-port")?;
+    words.next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -200,17 +268,45 @@ mod tests {
         let service = |port| UdpService { port, inode: u64::from(port) };
         assert_eq!(unanswered_text(&[]), None);
         let text = unanswered_text(&[service(53), service(53), service(123)]).unwrap();
-        assert!(text.contains("port 53, 123: bind each"), "{text}");
+        assert!(text.contains("port 53, 123: nothing is to be done"), "{text}");
         let text = unanswered_text(&(1..=7).map(service).collect::<Vec<_>>()).unwrap();
-        assert!(text.contains("port 1, 2, 3, 4, 5 and 2 more: bind each"), "{text}");
+        assert!(text.contains("port 1, 2, 3, 4, 5 and 2 more: nothing"), "{text}");
     }
 
     #[test]
-    fn the_sockets_of_this_process_are_ours() {
+    fn the_sockets_of_this_process_need_no_note() {
         use std::os::fd::AsRawFd as _;
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let target = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
-        let ours = sockets_of_ours();
-        assert!(ours.iter().any(|inode| target.to_str() == Some(&format!("socket:[{inode}]"))), "{target:?}");
+        let holders = Holders::read();
+        let is_it = |inode: &u64| target.to_str() == Some(&format!("socket:[{inode}]"));
+        assert!(holders.without.iter().any(is_it), "{target:?}");
+    }
+
+    #[test]
+    fn what_nobody_holds_is_the_kernels_and_what_cannot_be_seen_may_be_anybodys() {
+        let service = UdpService { port: 53, inode: 7 };
+        let mut holders = Holders { are_all: true, ..Holders::default() };
+        assert!(!holders.may_be_unanswered(&service));
+        holders.are_all = false;
+        assert!(holders.may_be_unanswered(&service));
+        holders.held.insert(7);
+        assert!(holders.may_be_unanswered(&service));
+        holders.published.insert(53);
+        assert!(!holders.may_be_unanswered(&service));
+        let without = BTreeSet::from([7]);
+        assert!(!Holders { without, ..Holders::default() }.may_be_unanswered(&service));
+    }
+
+    #[test]
+    fn the_port_that_docker_publishes_is_in_its_proxys_command_line() {
+        let line =
+            b"/usr/bin/docker-proxy\0-proto\0udp\0-host-ip\x000.0.0.0\0-host-port\x005300\0-use-listen-fd\0";
+        assert_eq!(published_port(line), Some(5300));
+        for other in
+            [&b""[..], b"docker-proxy\0", b"docker-proxy\0-host-port\0", b"other\0-host-port\x0053\0"]
+        {
+            assert_eq!(published_port(other), None);
+        }
     }
 }

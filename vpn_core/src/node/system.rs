@@ -2,7 +2,7 @@
 
 use super::{
     NodeError, NodeOptions, lockdown,
-    outside::{Outside, unanswered_services},
+    outside::{Outside, UnansweredServices},
     remains::open_journal,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     network::PathFinder,
     routes::{
         DefaultRoute, Exempt, InterfaceSetup, Lan, LoopGuard, Past, RouteError, RouteMtu, RoutePlan,
-        RouteRequest, Routes, RoutingMark, Told, on_link_networks, plan, reserve_mark, route_mtu,
+        RouteRequest, Routes, RoutingMark, on_link_networks, plan, reserve_mark, route_mtu,
         set_interface_mtu, takes_default_route, traffic_past, tunnel_networks,
     },
     udp::{UdpConfig, UdpError, UdpSocket},
@@ -49,6 +49,7 @@ pub(super) struct System {
     outside: Outside,
     /// What takes traffic past the tunnel, and what is not answered because of it, as it was last seen and told.
     past: Past,
+    unanswered: UnansweredServices,
     /// The private networks of the link, where they are reached beside the tunnel.
     reached_beside: Vec<IpNet>,
     kill_switch: Option<KillSwitch>,
@@ -104,6 +105,7 @@ impl System {
             is_lan_cut_off: Cell::new(false),
             outside: Outside::new(interface),
             past: Past::default(),
+            unanswered: UnansweredServices::default(),
             reached_beside: Vec::new(),
             kill_switch: None,
             loop_guard: None,
@@ -307,7 +309,8 @@ impl System {
             }
         };
         if routes.answers_outside() && takes_default_route(&self.wanted.allowed_ips) {
-            past.warnings.extend(unanswered_services().map(|text| Told { cause: text.clone(), text }));
+            let mut finder = self.path_finder().ok();
+            past.notes.extend(self.unanswered.note(|to| finder.as_mut()?.path_to(to)?.source));
         }
         for gone in self.past.warnings.iter().filter(|told| !told.is_in(&past.warnings)) {
             tracing::info!("over: {}", gone.text);
