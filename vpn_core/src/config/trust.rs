@@ -5,16 +5,23 @@
 //! sudo that leaves the file to the caller leaves this host's traffic to him (docs/security.md).
 
 use super::fault::Complaint;
-use crate::journal::{FolderError, Trust, check_way, is_trusted_owner, user};
+use crate::journal::{FolderError, Trust, check_way, home_of, is_administrators, is_trusted_owner, user};
 use nix::unistd::Uid;
-use std::{env, fs::Metadata, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    env,
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 /// Refuses a file that others can change. `metadata` is of the open file.
 pub(super) fn check_file(path: &Path, metadata: &Metadata) -> Result<(), Complaint> {
     let shown = path.display();
     if !is_trusted(metadata.uid()) {
         let message = format!("{shown} belongs to {}, who can change it at will", user(metadata.uid()));
-        return Err(Complaint::new(message, format!("look through it, then run: chown root {shown}")));
+        let remedy = instead_of_home(path, metadata.uid())
+            .unwrap_or_else(|| format!("look through it, then run: chown root {shown}"));
+        return Err(Complaint::new(message, remedy));
     }
     if metadata.mode() & 0o020 != 0 && !is_own_group(metadata) || metadata.mode() & 0o002 != 0 {
         let mode = metadata.mode() & 0o7777;
@@ -29,24 +36,39 @@ pub(super) fn check_file(path: &Path, metadata: &Metadata) -> Result<(), Complai
 /// Refuses a way to `path`, a file or a folder, on which others can put something else in its place. A folder may be sticky: there
 /// nobody takes away or exchanges what is not his.
 pub(super) fn check_way_to(path: &Path) -> Result<(), Complaint> {
-    match check_way(path, Trust { owner: is_trusted, group: is_own_group }) {
+    match check_way(
+        path,
+        Trust { owner: is_trusted, group: |folder| is_own_group(folder) || is_administrators(folder) },
+    ) {
         Err(FolderError::NotOwn { path: at, why, remedy, .. }) => {
             let whose = if at == path { "" } else { ", on the way to the configuration" };
             let message =
                 format!("{} {why}{whose}: others could put something else in its place", at.display());
-            Err(Complaint::new(message, remedy))
+            let owner = fs::symlink_metadata(&at).ok().map(|metadata| metadata.uid());
+            let instead =
+                owner.filter(|owner| !is_trusted(*owner)).and_then(|owner| instead_of_home(&at, owner));
+            Err(Complaint::new(message, instead.unwrap_or(remedy)))
         }
         // What cannot be looked at is told by whoever opens it.
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
+/// What to do where somebody's home folder is on the way, as after `su`, `doas` or `pkexec`.
+fn instead_of_home(path: &Path, owner: u32) -> Option<String> {
+    let user = home_of(path, owner)?;
+    Some(format!(
+        "call this program by sudo from the account {}, whose files it then takes, or copy what it is to read to /etc/vpn, as root",
+        user.name
+    ))
+}
+
 fn is_trusted(uid: u32) -> bool {
     is_trusted_owner(uid) || Some(uid) == sudo_caller()
 }
 
-/// The group of the same number as the user is the user's own, on systems that give new files to it to write. Root's is not: others
-/// may be in it.
+/// The group of the same number as the user is the user's own, on systems that give new files to it to write. Root's is not: a file
+/// is nobody's to change but root's. Folders on the way may be root's group's to write, as those of journals and sockets may.
 fn is_own_group(metadata: &Metadata) -> bool {
     metadata.gid() == metadata.uid() && metadata.uid() != 0
 }
@@ -63,7 +85,6 @@ fn sudo_caller() -> Option<u32> {
 mod tests {
     use super::*;
     use std::{
-        fs,
         os::unix::fs::{PermissionsExt as _, chown, lchown, symlink},
         path::PathBuf,
     };
@@ -102,6 +123,11 @@ mod tests {
         chown(&path, Some(4711), Some(4711)).expect("given away");
         let complaint = check_file(&path, &fs::metadata(&path).expect("there")).expect_err("refused");
         assert!(complaint.message.contains("belongs to uid 4711"), "{complaint:?}");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o775)).expect("allowed");
+        assert!(check_way_to(&path).is_ok(), "a folder that root's group writes to");
+        chown(folder.path(), None, Some(4711)).expect("given away");
+        assert!(check_way_to(&path).is_err(), "a folder that another group writes to");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("allowed");
         chown(folder.path(), Some(4711), None).expect("given away");
         assert!(check_way_to(&path).is_err());
     }
@@ -133,6 +159,19 @@ mod tests {
         chown(&theirs, Some(0), None).expect("taken back");
         lchown(&links[0], Some(4711), None).expect("given away");
         assert!(check_way_to(&links[0]).is_err(), "its owner lets it lead elsewhere");
+    }
+
+    #[test]
+    fn somebodys_home_folder_is_not_to_be_taken_over() {
+        let user = nix::unistd::User::from_uid(Uid::effective()).ok().flatten();
+        let Some(user) = user.filter(|user| user.dir.components().count() > 1) else { return };
+        let remedy =
+            instead_of_home(&user.dir.join("laptop.toml"), user.uid.as_raw()).expect("a home folder");
+        assert!(
+            remedy.contains("sudo") && remedy.contains("/etc/vpn") && !remedy.contains("chown"),
+            "{remedy}"
+        );
+        assert_eq!(instead_of_home(Path::new("/opt/laptop.toml"), user.uid.as_raw()), None);
     }
 
     #[test]

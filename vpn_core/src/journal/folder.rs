@@ -9,7 +9,10 @@ use std::{
     path::{self, Component, Path, PathBuf},
 };
 
-use nix::unistd::{Gid, Uid};
+use nix::{
+    sys::statvfs::{FsFlags, statvfs},
+    unistd::{Gid, Uid, User},
+};
 
 /// Most symbolic links on the way to a folder, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -93,7 +96,8 @@ pub fn new_log(path: &Path) -> io::Result<File> {
 /// # Errors
 /// [`FolderError`].
 pub fn check_own_folder(folder: &Path) -> Result<(), FolderError> {
-    let own_group = |metadata: &Metadata| metadata.gid() == 0 || metadata.gid() == Gid::effective().as_raw();
+    let own_group =
+        |metadata: &Metadata| is_administrators(metadata) || metadata.gid() == Gid::effective().as_raw();
     walk(folder, Trust { owner: is_trusted_owner, group: own_group }, End::OwnFolder)
 }
 
@@ -188,8 +192,12 @@ fn check(
     if !(trust.owner)(metadata.uid()) {
         return not_own(
             format!("belongs to {}", user(metadata.uid())),
-            "look at what is in it and who made it, and then take it over (chown) or use a folder that is root's, or yours"
-                .to_owned(),
+            match home_of(path, metadata.uid()) {
+                Some(_) => "leave it to that user, whose home folder it is or is in, and use a folder that is root's".to_owned(),
+                None => "look at what is in it and who made it, and then take it over (chown) or use a folder that is root's, or \
+                         yours"
+                    .to_owned(),
+            },
         );
     }
     if metadata.is_symlink() {
@@ -202,10 +210,39 @@ fn check(
     if writers != 0 && !sticky {
         return not_own(
             format!("can be written by others (mode {:03o})", metadata.mode() & 0o7777),
-            format!("look at what is in it, then run: chmod go-w {}", path.display()),
+            close_to_others(path),
         );
     }
     Ok(())
+}
+
+/// Whether a folder's group is the administrators', who may do everything anyway: root's, and on a Mac `admin`, to whom Homebrew
+/// gives its folders.
+pub fn is_administrators(metadata: &Metadata) -> bool {
+    const ADMIN: u32 = 80;
+    metadata.gid() == 0 || cfg!(target_os = "macos") && metadata.gid() == ADMIN
+}
+
+/// What to do about a folder that others write to: nothing can be changed where it is mounted read-only.
+fn close_to_others(folder: &Path) -> String {
+    let is_read_only = statvfs(folder).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY));
+    if is_read_only {
+        return "it is mounted read-only here, so chmod does not work: copy what is in it to a folder that only root writes to, such \
+                as /etc/vpn, or, with Kubernetes, mount a Secret in place of the ConfigMap"
+            .to_owned();
+    }
+    format!("look at what is in it, then run: chmod go-w {}", folder.display())
+}
+
+/// The user `owner` where `path` is that user's home folder or in it: to take it over would shut its user out.
+pub fn home_of(path: &Path, owner: u32) -> Option<User> {
+    let user = User::from_uid(Uid::from_raw(owner)).ok()??;
+    is_in_home(path, &user.dir).then_some(user)
+}
+
+/// Whether `path` is a home folder, or in it. Programs' users have none, or the top of everything.
+fn is_in_home(path: &Path, home: &Path) -> bool {
+    home.components().count() > 1 && path.starts_with(home)
 }
 
 /// Whether what belongs to `uid` is as good as ours: root's, the user's of this process, and his to whom `/` belongs (root, as
@@ -218,7 +255,7 @@ pub fn is_trusted_owner(uid: u32) -> bool {
 
 /// A user for people: name and number.
 pub fn user(uid: u32) -> String {
-    match nix::unistd::User::from_uid(Uid::from_raw(uid)) {
+    match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => format!("{} (uid {uid})", user.name),
         Ok(None) | Err(_) => format!("uid {uid}"),
     }
@@ -256,6 +293,42 @@ mod tests {
             set_mode(&folder, mode);
             let error = check_own_folder(&folder).expect_err("refused").to_string();
             assert!(error.contains("chmod go-w"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_group_of_root_may_write_to_a_folder_on_the_way_and_any_other_may_not() {
+        if !Uid::effective().is_root() {
+            return; // Nothing can be given away.
+        }
+        let top = tempfile::tempdir().expect("a folder");
+        let (above, folder) = (top.path().join("above"), top.path().join("above/run"));
+        make_own_folder(&folder, 0o755).expect("made");
+        set_mode(&above, 0o775);
+        check_own_folder(&folder).expect("root's");
+        chown(&above, None, Some(4711)).expect("given away");
+        check_own_folder(&folder).expect_err("refused");
+    }
+
+    #[test]
+    fn a_folder_of_a_user_is_not_to_be_taken_over_where_it_is_home() {
+        let home = Path::new("/home/u");
+        assert!(is_in_home(home, home) && is_in_home(Path::new("/home/u/vpn"), home));
+        assert!(!is_in_home(Path::new("/home/user"), home) && !is_in_home(Path::new("/home"), home));
+        assert!(!is_in_home(home, Path::new("/")) && !is_in_home(home, Path::new("")));
+        let Ok(Some(root)) = User::from_uid(Uid::from_raw(0)) else { return };
+        assert!(home_of(&root.dir.join("vpn"), 0).is_some());
+        assert!(home_of(Path::new("/opt/vpn"), 0).is_none());
+    }
+
+    #[test]
+    fn a_read_only_folder_is_not_to_be_closed_by_chmod() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(close_to_others(folder.path()).contains("chmod go-w"));
+        // Read-only in every container, and nowhere else.
+        let sysfs = Path::new("/sys");
+        if statvfs(sysfs).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY)) {
+            assert!(close_to_others(sysfs).contains("Secret"));
         }
     }
 

@@ -77,7 +77,8 @@ pub use change::{
 pub use command::{CommandError, IPTABLES_WAIT, installed, require, run};
 pub use error::JournalError;
 pub use folder::{
-    FolderError, Trust, check_own_folder, check_way, is_trusted_owner, make_own_folder, new_log, user,
+    FolderError, Trust, check_own_folder, check_way, home_of, is_administrators, is_trusted_owner,
+    make_own_folder, new_log, user,
 };
 pub use format::{EntryId, SystemId};
 pub use log::{DirectoryLock, Journal};
