@@ -136,6 +136,10 @@ impl fmt::Display for PolicyRule {
 /// The main routing table's number.
 pub const MAIN_TABLE: u32 = 254;
 
+/// One mask for the marks of all instances, and for what wg-quick and NetworkManager give to their tunnels (51820 and
+/// somewhat above): 49152 to 65535. What carries one of these is a tunnel's own datagram, or an answer that belongs beside it.
+pub const TUNNEL_MARKS: (u32, u32) = (0xc000, 0xffff_c000);
+
 /// A route to a device without a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeviceRoute {

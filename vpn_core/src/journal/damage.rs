@@ -47,7 +47,7 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// What the journal does not name, and is known to be ours by its name: above all the kill switch, which must neither be
+/// What the journal does not name, and is known to be ours without it: above all the kill switch, which must neither be
 /// forgotten while it is in force nor stay for ever. The journal may be cut, emptied or lost without showing it.
 pub(super) fn suspects(contents: &Contents, interface: &InterfaceName) -> Vec<Change> {
     // On a Mac nobody says whether an anchor is in force.
@@ -55,65 +55,19 @@ pub(super) fn suspects(contents: &Contents, interface: &InterfaceName) -> Vec<Ch
         return Vec::new();
     }
     let known = |change: &Change| contents.outstanding.iter().any(|(_, made)| made == change);
-    let suspects = by_name(interface).into_iter().filter(|change| !known(change)).collect();
-    without_those_in_use(suspects, interface)
+    found(interface).into_iter().filter(|change| !known(change)).collect()
 }
 
-/// Leaves out what may be that of a node which has another folder for its journals, or has lost its own.
+/// What is certainly that of `interface`, and of no node that may live.
 #[cfg(target_os = "linux")]
-fn without_those_in_use(mut suspects: Vec<Change>, interface: &InterfaceName) -> Vec<Change> {
-    if !suspects.is_empty() && super::has_device(interface) {
-        suspects.clear();
-    }
-    // The file may be that of a node in another network namespace, which does not show otherwise.
-    suspects.retain(|change| {
-        !matches!(change, Change::NameServers(_)) || !super::remains::is_held_beside(interface)
-    });
-    suspects
+fn found(interface: &InterfaceName) -> Vec<Change> {
+    super::remains::remains_of(interface).ours
 }
 
-/// On a Mac a journal that somebody can open has no owner.
+/// The kill switch of `interface`, whether or not it is there: flushing an empty anchor changes nothing. A journal that somebody
+/// can open has no owner on a Mac.
 #[cfg(target_os = "macos")]
-fn without_those_in_use(suspects: Vec<Change>, _interface: &InterfaceName) -> Vec<Change> {
-    suspects
-}
-
-/// The tables of `interface` that are there; none where nft does not say.
-#[cfg(target_os = "linux")]
-fn by_name(interface: &InterfaceName) -> Vec<Change> {
-    use super::{Kept, NameServersChange, belongs_to, installed, kept_beside, run};
-
-    let table = format!("vpn_{}", interface.to_identifier());
-    let nft_table =
-        |family: &str, part: &str| Change::NftTable { family: family.into(), name: format!("{table}{part}") };
-    let kill_switch = Change::KillSwitch { table: format!("{table}_kill_switch") };
-    let ours = [
-        ("inet", "_kill_switch", kill_switch),
-        ("inet", "_marks", nft_table("inet", "_marks")),
-        ("arp", "_marks", nft_table("arp", "_marks")),
-        ("inet", "_inbound", nft_table("inet", "_inbound")),
-        ("inet", "_loop", nft_table("inet", "_loop")),
-        ("inet", "", nft_table("inet", "")),
-    ];
-    let tables = if installed("nft") { run("nft", &["list", "tables"], None) } else { Ok(String::new()) };
-    let tables =
-        tables.inspect_err(|error| warn!(%error, "which tables are there is not known")).unwrap_or_default();
-    let is_there = |family: &str, part: &str| {
-        tables.lines().any(|line| line.trim() == format!("table {family} {table}{part}"))
-    };
-    let found = ours.into_iter().filter(|(family, part, _)| is_there(family, part));
-    let mut suspects: Vec<Change> = found.map(|(_, _, change)| change).collect();
-    let path = Path::new("/etc/resolv.conf");
-    if belongs_to(path, interface) && kept_beside(path, interface).exists() {
-        let (path, interface) = (path.to_owned(), interface.clone());
-        suspects.push(Change::NameServers(NameServersChange::File { path, interface, kept: Kept::Beside }));
-    }
-    suspects
-}
-
-/// The kill switch of `interface`, whether or not it is there: flushing an empty anchor changes nothing.
-#[cfg(target_os = "macos")]
-fn by_name(interface: &InterfaceName) -> Vec<Change> {
+fn found(interface: &InterfaceName) -> Vec<Change> {
     let anchor = format!("com.apple/vpn_{}_kill_switch", interface.to_identifier());
     vec![Change::Mac(super::MacChange::PfAnchor { anchor, lockdown: true })]
 }

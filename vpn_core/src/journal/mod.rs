@@ -17,8 +17,8 @@
 //! A journal that is damaged keeps nobody from starting or cleaning up: what can be read is undone, what cannot is told, and the
 //! file is kept beside it as `NAME.journal.damaged-N`. Each line has a checksum, by which one wrong bit is put right.
 //!
-//! A journal may also be gone, empty, or end too early, which it does not show. So whoever opens it also looks for what has the
-//! interface's name on the system: `damage` and `remains`. Rules and routes have no name; `routes` finds them by their mark.
+//! A journal may also be gone, empty, or end too early, which it does not show. So whoever opens it also looks for what is the
+//! interface's on the system: `damage`, `remains` and `our_tables`. Rules and routes have no name; `routes` finds them by their mark.
 //!
 //! The journal names the boot and the network namespace in which it was written: changes of an earlier boot are gone
 //! with it, and undoing them could only break what the administrator has set up since. The exception is what lies in a
@@ -46,6 +46,8 @@ mod name;
 mod name_servers;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+mod our_tables;
 #[cfg(target_os = "macos")]
 mod pf;
 #[cfg(target_os = "linux")]
@@ -61,6 +63,8 @@ mod routing_message;
 #[cfg(target_os = "macos")]
 mod routing_socket;
 #[cfg(target_os = "linux")]
+mod socket_marks;
+#[cfg(target_os = "linux")]
 pub mod sysctl;
 #[cfg(target_os = "macos")]
 #[path = "sysctl_macos.rs"]
@@ -73,6 +77,7 @@ use macos as undo;
 
 pub use change::{
     Change, DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector, SysctlValue,
+    TUNNEL_MARKS,
 };
 pub use command::{CommandError, IPTABLES_WAIT, installed, require, run};
 pub use error::JournalError;
@@ -92,9 +97,11 @@ pub use name_servers::{
 #[cfg(target_os = "macos")]
 pub use pf::{PfRules, pfctl};
 #[cfg(target_os = "linux")]
-pub use remains::{has_device, named_interfaces};
+pub use remains::{Named, has_device, has_sockets, left_in_place, mark_of, named_interfaces};
 #[cfg(target_os = "linux")]
 pub use resolv_conf::{belongs_to, remove};
 pub use routing_message::RoutingEvent;
 #[cfg(target_os = "macos")]
 pub use routing_socket::RoutingSocket;
+#[cfg(target_os = "linux")]
+pub use socket_marks::is_mark_borne;

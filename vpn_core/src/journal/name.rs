@@ -52,15 +52,14 @@ impl InterfaceName {
         self.0.chars().map(escape).collect()
     }
 
-    /// The interface to which an nftables table of ours belongs, whichever of its tables it is: `vpn_IDENTIFIER`, or that with
-    /// `_` and a word behind it. `None` where the name is not of that form.
+    /// The name that [`Self::to_identifier`] writes so; `None` where it never does.
     #[cfg_attr(
         not(any(test, target_os = "linux")),
         expect(dead_code, reason = "no other system has nftables")
     )]
-    pub(super) fn of_table(table: &str) -> Option<Self> {
-        let mut rest = table.strip_prefix("vpn_")?.chars();
+    pub(super) fn of_identifier(identifier: &str) -> Option<Self> {
         let mut name = String::new();
+        let mut rest = identifier.chars();
         while let Some(c) = rest.next() {
             if c != '_' {
                 name.push(c);
@@ -70,15 +69,13 @@ impl InterfaceName {
             if escaped.starts_with('_') {
                 name.push('_');
                 rest.next();
-            } else if let Some(code) = escaped.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            {
-                name.push(char::from(code));
-                rest.nth(1);
             } else {
-                break; // What is behind it says which table it is.
+                name.push(char::from(u8::from_str_radix(escaped.get(..2)?, 16).ok()?));
+                rest.nth(1);
             }
         }
-        Self::new(name).ok()
+        // Not `_61` for `a`.
+        Self::new(name).ok().filter(|name| name.to_identifier() == identifier)
     }
 }
 
@@ -123,16 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn the_interface_of_every_table_is_known() {
+    fn the_name_of_every_identifier_is_known_and_what_is_no_identifier_has_none() {
         for name in ["vpn0", "a-b", "a_2db", "x_", "_.y", "wg-site_1"] {
             let interface = InterfaceName::new(name).unwrap();
-            for suffix in ["", "_kill_switch", "_marks", "_inbound", "_loop"] {
-                let table = format!("vpn_{}{suffix}", interface.to_identifier());
-                assert_eq!(InterfaceName::of_table(&table).as_ref(), Some(&interface), "{table}");
-            }
+            assert_eq!(InterfaceName::of_identifier(&interface.to_identifier()), Some(interface));
         }
-        for other in ["filter", "vpn", "vpn_", "vpn_é", "vpn__"] {
-            assert!(InterfaceName::of_table(other).is_none_or(|name| name.as_str() == "_"), "{other}");
+        for other in ["", "é", "_", "vpn0_marks", "fw_", "_61", "a_2Db", "a_é"] {
+            assert_eq!(InterfaceName::of_identifier(other), None, "{other}");
         }
     }
 

@@ -290,7 +290,7 @@ pub fn address_family(family: Family) -> AddressFamily {
     }
 }
 
-pub(super) fn rule_message(rule: &PolicyRule) -> RuleMessage {
+pub(crate) fn rule_message(rule: &PolicyRule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = address_family(rule.family);
     message.attributes.push(RuleAttribute::Priority(rule.priority));
@@ -337,7 +337,7 @@ pub(super) fn rule_message(rule: &PolicyRule) -> RuleMessage {
     message
 }
 
-fn route_message(route: &DeviceRoute, index: u32) -> RouteMessage {
+pub(crate) fn route_message(route: &DeviceRoute, index: u32) -> RouteMessage {
     let mut message = empty_route(Family::of(&route.destination), route.table);
     let destination = match route.destination.network() {
         IpAddr::V4(address) => RouteAddress::Inet(address),

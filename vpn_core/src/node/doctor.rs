@@ -15,18 +15,18 @@ use macos as system;
 
 use super::{
     NodeOptions,
-    lockdown::{interfaces, journalled_interfaces, locked_down},
-    remains::{is_in_use, orphans, wait_until_free},
+    lockdown::{Interfaces, interfaces, journalled_interfaces, locked_down, unseen_tables},
+    remains::{Orphan, Use, left_in_place, orphans, use_of, wait_until_free},
 };
 use crate::{
     control::{ControlClient, ControlError, Status, socket_path},
     engine::{OffloadSet, supported_suites},
-    journal::Journal,
+    journal::{InterfaceName, Journal, JournalError},
     local_tun::{Tun, TunError},
     udp::UdpSocket,
     wire::hybrid::SuiteSet,
 };
-use nix::net::if_::if_nametoindex;
+use nix::{net::if_::if_nametoindex, unistd::Uid};
 use serde::Serialize;
 use std::{net::SocketAddr, time::Duration};
 
@@ -157,43 +157,45 @@ fn cipher() -> Finding {
 /// What is there of nodes that do not run: by their journals, and without one.
 fn left_behind(options: &NodeOptions) -> Vec<Finding> {
     const SUBJECT: &str = "left behind";
-    let interfaces = match interfaces(&options.state_folder) {
-        Ok(interfaces) => interfaces,
-        Err(error) => {
-            return vec![Finding::not_permitted(SUBJECT, error.to_string())];
-        }
+    let (interfaces, unseen) = match interfaces(&options.state_folder) {
+        Ok(Interfaces { names, unseen }) => (names, unseen.map(|error| unseen_finding(SUBJECT, &error))),
+        Err(error) => return vec![unseen_finding(SUBJECT, &error)],
     };
     let journalled = journalled_interfaces(&options.state_folder).unwrap_or_default();
     let locked = locked_down(options).unwrap_or_default();
-    let mut findings: Vec<Finding> = interfaces
-        .into_iter()
-        .filter_map(|name| {
-            let node = ControlClient::new(socket_path(&options.run_folder, name.as_str()));
-            let error = node.status_within(PATIENCE).err()?;
-            match error {
-                // Of a node with other folders.
-                ControlError::NotRunning(_) if !journalled.contains(&name) && !wait_until_free(&name) => {
-                    return None;
-                }
-                // The second while the process that was killed is still being taken apart.
-                ControlError::NotRunning(_) | ControlError::Ended(_) => {}
-                ControlError::Unresponsive { .. } => {
-                    let remedy = "end it, then run `vpn-client cleanup`";
-                    return Some(Finding::warning(SUBJECT, format!("{name} is not known: {error}"), remedy));
-                }
+    let mut findings: Vec<Finding> = unseen.into_iter().collect();
+    for name in interfaces {
+        let is_journalled = journalled.contains(&name);
+        let node = ControlClient::new(socket_path(&options.run_folder, name.as_str()));
+        match node.status_within(PATIENCE) {
+            // The second while the process that was killed is still being taken apart.
+            Err(ControlError::NotRunning(_) | ControlError::Ended(_)) => {}
+            Err(error @ ControlError::Unresponsive { .. }) => {
+                let remedy = "end it, then run `vpn-client cleanup`";
+                findings.push(Finding::warning(SUBJECT, format!("{name} is not known: {error}"), remedy));
+                continue;
+            }
+            Ok(_)
+            | Err(
                 ControlError::NotPermitted(_)
                 | ControlError::Denied(_)
                 | ControlError::Refused(_)
                 | ControlError::Answer(_)
-                | ControlError::System { .. } => return None,
-            }
-            let device =
-                if if_nametoindex(name.as_str()).is_ok() { ", and its device is still there" } else { "" };
-            let switch = if locked.contains(&name) { ", and its kill switch is in force" } else { "" };
-            let text = format!("{name} ended without undoing what it had changed{device}{switch}");
-            Some(Finding::warning(SUBJECT, text, "run `vpn-client cleanup`, or start it again"))
-        })
-        .collect();
+                | ControlError::System { .. },
+            ) => continue,
+        }
+        // Of a node with other folders.
+        if !is_journalled && !wait_until_free(&name) {
+            continue;
+        }
+        // What `cleanup` leaves alone, it also says why.
+        findings.extend(left_in_place(&name).into_iter().map(|why| Finding::notice(SUBJECT, why)));
+        let has_remains =
+            Journal::left_behind(&options.state_folder, &name).map_or(true, |left| !left.is_empty());
+        if is_journalled || has_remains {
+            findings.push(ended(SUBJECT, &name, locked.contains(&name)));
+        }
+    }
     findings.extend(nameless(options));
     findings.extend(Journal::set_aside_in(&options.state_folder).iter().map(|path| {
         let text = format!("{} is a journal that could not be read in full", path.display());
@@ -204,15 +206,44 @@ fn left_behind(options: &NodeOptions) -> Vec<Finding> {
     if findings.is_empty() { vec![Finding::good(SUBJECT, "nothing")] } else { findings }
 }
 
-/// Rules and routes that no journal names and no program uses.
+fn ended(subject: &'static str, name: &InterfaceName, is_locked_down: bool) -> Finding {
+    let device = if if_nametoindex(name.as_str()).is_ok() { ", and its device is still there" } else { "" };
+    let switch = if is_locked_down { ", and its kill switch is in force" } else { "" };
+    let text = format!("{name} ended without undoing what it had changed{device}{switch}");
+    Finding::warning(subject, text, "run `vpn-client cleanup`, or start it again")
+}
+
+/// What could not be looked at: only root's word helps where privileges are missing.
+fn unseen_finding(subject: &'static str, error: &JournalError) -> Finding {
+    if error.is_not_permitted() || !Uid::effective().is_root() {
+        return Finding::not_permitted(subject, error.to_string());
+    }
+    match error {
+        JournalError::Command(_) => Finding::notice(subject, unseen_tables(error)),
+        _ => Finding::warning(subject, error.to_string(), "do as it says, and look again"),
+    }
+}
+
+/// Rules and routes that no journal names and no program uses, or that may be somebody else's.
 fn nameless(options: &NodeOptions) -> Vec<Finding> {
     const SUBJECT: &str = "left behind";
     let orphans = match orphans(&options.state_folder) {
-        Ok(orphans) => orphans.into_iter().filter(|orphan| !is_in_use(orphan)),
-        Err(error) => return vec![Finding::not_permitted(SUBJECT, error.to_string())],
+        Ok(orphans) => orphans,
+        Err(error) => return vec![unseen_finding(SUBJECT, &error)],
     };
-    let text = |orphan| format!("{orphan} are in force, and no program uses them");
-    orphans.map(|orphan| Finding::warning(SUBJECT, text(orphan), "run `vpn-client cleanup`")).collect()
+    let finding = |orphan: &Orphan| {
+        Some(match use_of(orphan) {
+            Use::Unused => {
+                let text = format!("{orphan} are in force, and no program uses them");
+                Finding::warning(SUBJECT, text, "run `vpn-client cleanup`")
+            }
+            Use::Used(_) => return None,
+            Use::Doubtful(why) => Finding::notice(SUBJECT, why),
+            Use::Unknown(why) if Uid::effective().is_root() => Finding::notice(SUBJECT, why),
+            Use::Unknown(why) => Finding::not_permitted(SUBJECT, why),
+        })
+    };
+    orphans.iter().filter_map(finding).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use super::{
     NodeError, NodeOptions, PREDECESSOR_POLL,
-    remains::{clean_orphan, is_in_use, named_interfaces, open_journal, orphans, wait_until_free},
+    remains::{
+        Use, clean_orphan, left_in_place, named_interfaces, open_journal, orphans, use_of, wait_until_free,
+    },
 };
 use crate::{
     control::{ControlClient, ControlError, socket_path},
@@ -67,8 +69,8 @@ impl Cleaned {
 /// be ours without one. A journal that somebody holds is waited for, unless the node answers: then it runs, and is left alone.
 ///
 /// # Errors
-/// [`NodeError::Journal`], also where the system does not show what there is; [`NodeError::Held`] where a journal is still held
-/// after 15 s. Both after all others were tried.
+/// [`NodeError::Journal`], also where only root is shown what there is; [`NodeError::Held`] where a journal is still held after
+/// 15 s. Both after all others were tried.
 pub fn cleanup(
     options: &NodeOptions,
     only: Option<&InterfaceName>,
@@ -78,34 +80,58 @@ pub fn cleanup(
     let mut failure = None;
     let deadline = Instant::now() + CLEANUP_PATIENCE;
     let wanted = |name: &InterfaceName| only.is_none_or(|only| only == name);
-    for interface in interfaces(&options.state_folder)?.into_iter().filter(wanted) {
+    let Interfaces { names, unseen } = interfaces(&options.state_folder)?;
+    for interface in names.into_iter().filter(wanted) {
         match clean_when_free(options, &interface, kill_switch, deadline) {
             Ok(Found::Undone) => cleaned.undone.push(interface),
             Ok(Found::Nothing) => {}
             Ok(Found::Running) => cleaned.running.push(interface),
-            Ok(Found::Left(why)) => cleaned.left.push(why),
+            Ok(Found::Left { why, has_undone }) => {
+                cleaned.left.extend(why);
+                cleaned.undone.extend(has_undone.then_some(interface));
+            }
             Err(error) => failure = Some(error),
         }
     }
+    match unseen {
+        Some(error) if error.is_not_permitted() => failure = failure.or(Some(error.into())),
+        Some(error) => cleaned.left.push(unseen_tables(&error)),
+        None => {}
+    }
     // Last: what the journals know is undone by now.
-    for orphan in orphans(&options.state_folder)? {
-        if only.is_some() {
-            // Of which interface they are, nothing says.
-            if !is_in_use(&orphan) {
-                cleaned.left.push(format!(
-                    "{orphan} are in force and no program uses them: run `vpn-client cleanup`"
-                ));
+    match orphans(&options.state_folder) {
+        Ok(orphans) => {
+            for orphan in orphans {
+                // Of which interface they are, nothing says.
+                if only.is_some() {
+                    match use_of(&orphan) {
+                        Use::Unused => cleaned.left.push(format!(
+                            "{orphan} are in force and no program uses them: run `vpn-client cleanup`"
+                        )),
+                        Use::Used(_) | Use::Doubtful(_) => {}
+                        Use::Unknown(why) => cleaned.left.push(why),
+                    }
+                    continue;
+                }
+                match clean_orphan(&orphan) {
+                    Ok(None) => cleaned.nameless.push(orphan.to_string()),
+                    Ok(Some(why)) => cleaned.left.push(why),
+                    Err(error) => failure = Some(error.into()),
+                }
             }
-            continue;
         }
-        match clean_orphan(&orphan) {
-            Ok(None) => cleaned.nameless.push(orphan.to_string()),
-            Ok(Some(why)) => cleaned.left.push(why),
-            Err(error) => failure = Some(error.into()),
-        }
+        Err(error) => failure = failure.or(Some(error.into())),
     }
     cleaned.set_aside = Journal::set_aside_in(&options.state_folder);
     failure.map_or(Ok(cleaned), Err)
+}
+
+/// Says that firewall tables are not to be seen, although the caller may see them.
+pub(super) fn unseen_tables(error: &JournalError) -> String {
+    format!(
+        "whether firewall tables were left behind is not known: {error}. Where the kernel has no nftables there are none; otherwise \
+         see to it that `nft list tables` works, and try again"
+    )
 }
 
 /// What one journal was.
@@ -116,8 +142,13 @@ enum Found {
     Nothing,
     /// That of a node that runs.
     Running,
-    /// Left as it is, for a reason and with a remedy.
-    Left(String),
+    /// Left as it is, in part at least, for reasons and with remedies.
+    Left {
+        /// What, why, and what to do.
+        why: Vec<String>,
+        /// Whether something else was undone.
+        has_undone: bool,
+    },
 }
 
 fn clean_when_free(
@@ -170,25 +201,14 @@ fn clean(
     if folder.join(format!("{interface}.journal")).exists() {
         has_undone = clean_once(folder, interface, keep)?;
     }
-    let is_named = || Ok::<_, JournalError>(named_interfaces()?.contains(interface));
-    if kill_switch == KillSwitchLeft::Lift && is_named()? {
+    if kill_switch == KillSwitchLeft::Lift && named_interfaces().interfaces.contains(interface) {
         // The journal is not there, or was opened before the process that was killed had lost its device.
-        if !wait_until_free(interface) {
-            return Ok(Found::Left(format!(
-                "{interface} has firewall tables or name servers in force, and no journal in {} knows them: a process has its TUN \
-                 device, and may be a node with other folders; end it, or remove the device with `ip link delete {interface}`, and \
-                 try again",
-                folder.display()
-            )));
+        if wait_until_free(interface) {
+            has_undone |= clean_once(folder, interface, keep)?;
         }
-        has_undone |= clean_once(folder, interface, keep)?;
-        if is_named()? {
-            return Ok(Found::Left(format!(
-                "something of {interface} is left that no journal in {} knows how to undo: see `nft list tables`, and \
-                 /etc/resolv.conf, whose first line names it. Where no node in another network namespace uses that file, write \
-                 your own name servers there",
-                folder.display()
-            )));
+        let why = left_in_place(interface);
+        if !why.is_empty() {
+            return Ok(Found::Left { why, has_undone });
         }
     }
     Ok(if has_undone { Found::Undone } else { Found::Nothing })
@@ -240,7 +260,7 @@ pub(super) fn undo_after(error: NodeError, mut journal: Journal, is_locked_down:
 pub fn locked_down(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeError> {
     let folder = &options.state_folder;
     let mut locked = Vec::new();
-    for interface in interfaces(folder)? {
+    for interface in interfaces(folder)?.names {
         if Journal::left_behind(folder, &interface)?.iter().any(Change::is_kill_switch) {
             locked.push(interface);
         }
@@ -248,14 +268,23 @@ pub fn locked_down(options: &NodeOptions) -> Result<Vec<InterfaceName>, NodeErro
     Ok(locked)
 }
 
-/// The interfaces of which something may be there: by their journals, and by what bears their names.
+/// The interfaces of which something may be there.
+pub(super) struct Interfaces {
+    /// By their journals, and by what is theirs on the system.
+    pub(super) names: BTreeSet<InterfaceName>,
+    /// Why the system was not looked at in full.
+    pub(super) unseen: Option<JournalError>,
+}
+
+/// The interfaces of which something may be there.
 ///
 /// # Errors
-/// [`JournalError`] where one or the other is not shown.
-pub(super) fn interfaces(state_folder: &Path) -> Result<BTreeSet<InterfaceName>, JournalError> {
-    let mut interfaces = BTreeSet::from_iter(journalled_interfaces(state_folder)?);
-    interfaces.extend(named_interfaces()?);
-    Ok(interfaces)
+/// [`JournalError::File`] where the journals cannot be listed.
+pub(super) fn interfaces(state_folder: &Path) -> Result<Interfaces, JournalError> {
+    let named = named_interfaces();
+    let mut names = named.interfaces;
+    names.extend(journalled_interfaces(state_folder)?);
+    Ok(Interfaces { names, unseen: named.unseen })
 }
 
 pub(super) fn journalled_interfaces(state_folder: &Path) -> Result<Vec<InterfaceName>, JournalError> {

@@ -1,11 +1,12 @@
 //! What nodes that have ended left on the system, and no journal names: it was lost, emptied, or cut.
 
 use super::{PREDECESSOR_PATIENCE, PREDECESSOR_POLL};
+pub(super) use crate::routes::Orphan;
 use crate::{
-    journal::{self, Change, InterfaceName, Journal, JournalError},
-    routes::{self, Orphan},
+    journal::{self, Change, InterfaceName, Journal, JournalError, Named},
+    routes,
 };
-use std::{collections::BTreeSet, io, path::Path, thread, time::Instant};
+use std::{io, path::Path, thread, time::Instant};
 
 /// Opens the journal of `interface`, which undoes what an earlier run has left, and removes the rules and routes of that run which
 /// the journal does not name. Also tells whether anything was undone.
@@ -18,11 +19,16 @@ pub(super) fn open_journal(
     keep: fn(&Change) -> bool,
 ) -> Result<(Journal, bool), JournalError> {
     // The table that knows the mark goes with what the journal undoes.
-    let mark = routes::mark_of(interface);
+    let mark = journal::mark_of(interface);
+    // A process that was killed may have lost its device and not yet its sockets: then nothing of it would be undone.
+    if !journal::has_device(interface) {
+        wait_until_free(interface);
+    }
     let journal = Journal::open_keeping(folder, interface, keep)?;
     let mut has_undone = journal.had_changes();
     for orphan in orphans(folder)? {
-        if Some(orphan.mark()) == mark && matches!(wait_until_unused(&orphan), Ok(true)) {
+        let is_of_interface = Some(orphan.mark().value()) == mark && orphan.doubt().is_none();
+        if is_of_interface && matches!(wait_until_unused(&orphan), Ok(true)) {
             tracing::warn!(%interface, "removing {orphan}, which no journal names");
             orphan.remove()?;
             has_undone = true;
@@ -44,17 +50,19 @@ pub(super) fn orphans(folder: &Path) -> Result<Vec<Orphan>, JournalError> {
 }
 
 /// The interfaces that firewall tables and the resolver file name, whether or not their nodes run.
-///
-/// # Errors
-/// [`JournalError::Command`] where nft does not say.
-pub(super) fn named_interfaces() -> Result<BTreeSet<InterfaceName>, JournalError> {
+pub(super) fn named_interfaces() -> Named {
     journal::named_interfaces()
 }
 
-/// Waits for a process that was killed to be taken apart, its TUN device with it; whether nobody has the device any more.
+/// What there is of `interface` that is left alone, each with the reason and what to do.
+pub(super) fn left_in_place(interface: &InterfaceName) -> Vec<String> {
+    journal::left_in_place(interface)
+}
+
+/// Waits for a process that was killed to be taken apart, its TUN device and sockets with it; whether nobody has them any more.
 pub(super) fn wait_until_free(interface: &InterfaceName) -> bool {
     let deadline = Instant::now() + PREDECESSOR_PATIENCE;
-    while journal::has_device(interface) {
+    while journal::has_device(interface) || journal::has_sockets(interface) {
         if Instant::now() >= deadline {
             return false;
         }
@@ -75,27 +83,50 @@ fn wait_until_unused(orphan: &Orphan) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether a program that runs uses these rules and routes, or may use them.
-pub(super) fn is_in_use(orphan: &Orphan) -> bool {
-    routes::is_in_use(orphan.mark()).unwrap_or(true)
+/// What is known of whether a program that runs uses an orphan.
+pub(super) enum Use {
+    /// None does.
+    Unused,
+    /// One does.
+    Used(String),
+    /// It may be somebody else's, with what to do.
+    Doubtful(String),
+    /// The kernel does not say, with what to do.
+    Unknown(String),
 }
 
-/// Removes `orphan`, which belongs to no interface that is known, where no program uses its mark. Otherwise says why it stays.
+/// Whether `orphan` is ours and no program that runs uses it.
+pub(super) fn use_of(orphan: &Orphan) -> Use {
+    if let Some(doubt) = orphan.doubt() {
+        return Use::Doubtful(format!("{orphan} are left alone: {doubt}"));
+    }
+    match routes::is_in_use(orphan.mark()) {
+        Ok(false) => Use::Unused,
+        Ok(true) => Use::Used(format!(
+            "{orphan} are in use by a program that runs, and no journal here names them: left alone"
+        )),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Use::Unknown(format!(
+            "{orphan} are left alone: whether a program uses them is not known ({error})"
+        )),
+        Err(error) => Use::Unknown(format!(
+            "{orphan} are left alone: the kernel does not say whether a program uses them ({error}); run `modprobe udp_diag` and \
+             try again, or remove them with `ip rule del` and `ip route flush table`"
+        )),
+    }
+}
+
+/// Removes `orphan`, which belongs to no interface that is known, where it is ours and no program uses its mark. Otherwise says why
+/// it stays.
 ///
 /// # Errors
 /// [`JournalError::Netlink`].
 pub(super) fn clean_orphan(orphan: &Orphan) -> Result<Option<String>, JournalError> {
-    match wait_until_unused(orphan) {
-        Ok(true) => {
-            orphan.remove()?;
-            Ok(None)
-        }
-        Ok(false) => Ok(Some(format!(
-            "{orphan} are in use by a program that runs, and no journal here names them: left alone"
-        ))),
-        Err(error) => Ok(Some(format!(
-            "{orphan} are left alone: the kernel does not say whether a program uses them ({error}); run `modprobe udp_diag` and \
-             try again, or remove them with `ip rule del` and `ip route flush table`"
-        ))),
+    if orphan.doubt().is_none() {
+        // A process that was killed has its sockets for a moment.
+        let _ = wait_until_unused(orphan);
+    }
+    match use_of(orphan) {
+        Use::Unused => orphan.remove().map(|()| None),
+        Use::Used(why) | Use::Doubtful(why) | Use::Unknown(why) => Ok(Some(why)),
     }
 }

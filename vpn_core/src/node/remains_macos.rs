@@ -23,10 +23,23 @@ pub(super) fn orphans(_folder: &Path) -> Result<Vec<Orphan>, JournalError> {
     Ok(Vec::new())
 }
 
+/// What names interfaces apart from journals.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// The interfaces.
+    pub(super) interfaces: BTreeSet<InterfaceName>,
+    /// Why not all could be looked at.
+    pub(super) unseen: Option<JournalError>,
+}
+
 /// Nothing on a Mac is listed by the names of interfaces.
-#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
-pub(super) fn named_interfaces() -> Result<BTreeSet<InterfaceName>, JournalError> {
-    Ok(BTreeSet::new())
+pub(super) fn named_interfaces() -> Named {
+    Named::default()
+}
+
+/// Nothing is found without a journal.
+pub(super) fn left_in_place(_interface: &InterfaceName) -> Vec<String> {
+    Vec::new()
 }
 
 /// Nothing is found without a journal, so nothing waits for its owner.
@@ -44,8 +57,21 @@ impl std::fmt::Display for Orphan {
     }
 }
 
+/// What is known of whether a program that runs uses an orphan.
+#[expect(dead_code, reason = "there are no orphans")]
+pub(super) enum Use {
+    /// None does.
+    Unused,
+    /// One does.
+    Used(String),
+    /// It may be somebody else's, with what to do.
+    Doubtful(String),
+    /// The system does not say, with what to do.
+    Unknown(String),
+}
+
 /// There are none.
-pub(super) fn is_in_use(orphan: &Orphan) -> bool {
+pub(super) fn use_of(orphan: &Orphan) -> Use {
     match *orphan {}
 }
 

@@ -1,6 +1,7 @@
 //! Firewall marks, and the routing tables and rule priorities that go with them.
 #![cfg_attr(not(any(test, target_os = "linux")), expect(dead_code, reason = "no other system has marks"))]
 
+pub(super) use crate::journal::TUNNEL_MARKS;
 #[cfg(target_os = "linux")]
 use crate::journal::{
     Change, Family, Journal, JournalError,
@@ -25,10 +26,6 @@ const EMPTY_TABLE: u32 = 198;
 const INBOUND: u32 = 199;
 /// Above all marks of tunnels.
 const UNACCEPTED: u32 = 1 << 16;
-
-/// One mask for the marks of all instances, and for what wg-quick and NetworkManager give to their tunnels (51820 and
-/// somewhat above): 49152 to 65535. What carries one of these is a tunnel's own datagram, or an answer that belongs beside it.
-pub(super) const TUNNEL_MARKS: (u32, u32) = (0xc000, 0xffff_c000);
 
 /// The mark (`SO_MARK`) of an instance's own UDP sockets. Set it on them before routes are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -104,7 +104,7 @@ pub use plan::{DefaultRoute, RoutePlan, RouteRequest, plan, takes_default_route,
 #[cfg(target_os = "linux")]
 pub use public_address::public_address;
 #[cfg(target_os = "linux")]
-pub use remains::{Orphan, is_in_use, mark_of, orphans};
+pub use remains::{Orphan, is_in_use, orphans};
 #[cfg(target_os = "linux")]
 pub use services::{UdpService, services_on_all_addresses};
 pub use setup::InterfaceSetup;

@@ -1,30 +1,25 @@
 //! Rules and routes of instances that have ended, found on the system itself: their journal may be lost, or cut.
 //!
 //! An instance's rules stand at the priorities of its mark, made in the kernel's name, and its routes in the tables of its mark
-//! (`mark.rs`). They are taken for ours only where one of them also looks up such a table, or bears such a mark, so
-//! that a rule of the administrator that happens to stand there is none. Whether an instance lives, its sockets tell: they bear
-//! the mark for as long as it does, whatever has become of its journal and control socket.
+//! (`mark.rs`). They are taken for ours only where a rule also looks up such a table, or bears such a mark, so that a rule of
+//! the administrator that happens to stand there is none. Routes alone are never taken for ours, but for the one that refuses.
+//! Whether an instance lives, its sockets tell: they bear the mark for as long as it does, whatever has become of its files.
 
 use std::{collections::BTreeMap, fmt, io};
 
-use rtnetlink::{
-    packet_route::{
-        route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType},
-        rule::RuleMessage,
-    },
-    sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG},
+use rtnetlink::packet_route::{
+    route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType},
+    rule::{RuleAction, RuleMessage},
 };
 
 use super::{
     RoutingMark,
     mark::TUNNEL_MARKS,
-    marks::marks_table,
     walk::{destination_of_route, is_of_kernel, metric, outgoing},
 };
 use crate::journal::{
-    DeviceRoute, Family, InterfaceName, JournalError, PolicyRule, RefusingTable, RuleSelector, installed,
-    netlink::{Netlink, table_of_route},
-    run,
+    DeviceRoute, Family, JournalError, PolicyRule, RefusingTable, RuleSelector, is_mark_borne,
+    netlink::{Netlink, table_of_route, table_of_rule},
 };
 
 /// The rules and routes of a mark that no journal knows.
@@ -34,14 +29,44 @@ pub struct Orphan {
     rules: Vec<PolicyRule>,
     routes: Vec<DeviceRoute>,
     refusal: Option<RefusingTable>,
-    /// Whether one of them cannot be anybody else's.
+    /// Whether a rule of them, or the route that refuses, cannot be anybody else's. Other routes never tell: an
+    /// administrator may use a table of any number.
     is_certain: bool,
+    /// The table among these that somebody else's rule looks up.
+    used_by_others: Option<u32>,
 }
 
 impl Orphan {
     /// The mark.
     pub fn mark(&self) -> RoutingMark {
         self.mark
+    }
+
+    /// Why these rules and routes may be somebody else's, and what to do; `None` where they are ours.
+    pub fn doubt(&self) -> Option<String> {
+        if let Some(table) = self.used_by_others {
+            return Some(format!(
+                "another program's rule looks up their table {table}; see `ip rule` and `ip route show table {table}`, and remove \
+                 what is not wanted"
+            ));
+        }
+        let table = self.routes.first().map(|route| route.table).filter(|_| !self.is_certain)?;
+        Some(format!(
+            "no rule of this program leads to them, so they may be the administrator's; if they are not, run `ip route flush \
+             table {table}`"
+        ))
+    }
+
+    /// Keeps what is certain, or else what is worth naming; `None` where that is nothing.
+    fn judged(mut self, used_by_others: &[u32]) -> Option<Self> {
+        if self.is_certain {
+            let rules = &self.rules;
+            self.routes.retain(|route| rules.iter().any(|rule| rule.table == Some(route.table)));
+        }
+        let mut tables =
+            self.routes.iter().map(|route| route.table).chain(self.refusal.map(|refusal| refusal.table));
+        self.used_by_others = tables.find(|table| used_by_others.contains(table));
+        (self.is_certain || !self.routes.is_empty()).then_some(self)
     }
 
     /// Removes the rules and routes.
@@ -65,23 +90,27 @@ impl fmt::Display for Orphan {
     }
 }
 
-/// What there is of marks that are not among `held`, which the journals name. Their instances may live: see [`is_in_use`].
+/// What there is of marks that are not among `held`, which the journals name. Their instances may live: see [`is_in_use`]; and
+/// some may be the administrator's: see [`Orphan::doubt`].
 ///
 /// # Errors
 /// The system's answer.
 pub fn orphans(held: &[u32]) -> io::Result<Vec<Orphan>> {
     let mut netlink = Netlink::open()?;
     let mut found = BTreeMap::new();
+    let mut used_by_others = Vec::new();
     for family in [Family::V4, Family::V6] {
         for rule in netlink.rules(family)? {
-            take_rule(&mut found, &rule);
+            if !take_rule(&mut found, &rule) && rule.header.action == RuleAction::ToTable {
+                used_by_others.push(table_of_rule(&rule));
+            }
         }
         for route in netlink.routes(family)? {
             take_route(&mut found, &route, &mut netlink);
         }
     }
-    let is_orphan = |orphan: &Orphan| orphan.is_certain && !held.contains(&orphan.mark.value());
-    Ok(found.into_values().filter(is_orphan).collect())
+    let orphans = found.into_values().filter(|orphan| !held.contains(&orphan.mark.value()));
+    Ok(orphans.filter_map(|orphan| orphan.judged(&used_by_others)).collect())
 }
 
 type Found = BTreeMap<u32, Orphan>;
@@ -93,12 +122,14 @@ fn of_mark(found: &mut Found, mark: RoutingMark) -> &mut Orphan {
         routes: Vec::new(),
         refusal: None,
         is_certain: false,
+        used_by_others: None,
     })
 }
 
-fn take_rule(found: &mut Found, message: &RuleMessage) {
-    let Some(rule) = PolicyRule::of_message(message).filter(|_| is_of_kernel(message)) else { return };
-    let Some(mark) = RoutingMark::at_priority(rule.priority) else { return };
+/// Takes a rule that stands where only ours do, made as ours are; whether it was taken.
+fn take_rule(found: &mut Found, message: &RuleMessage) -> bool {
+    let Some(rule) = PolicyRule::of_message(message).filter(|_| is_of_kernel(message)) else { return false };
+    let Some(mark) = RoutingMark::at_priority(rule.priority) else { return false };
     let bears_mark = match rule.selector {
         RuleSelector::NotMark(value) | RuleSelector::Mark(value) => value == mark.value(),
         RuleSelector::Marks { mark, mask } => (mark, mask) == TUNNEL_MARKS,
@@ -111,6 +142,7 @@ fn take_rule(found: &mut Found, message: &RuleMessage) {
     let orphan = of_mark(found, mark);
     orphan.is_certain |= bears_mark || rule.table.and_then(RoutingMark::of_table) == Some(mark);
     orphan.rules.push(rule);
+    true
 }
 
 fn take_route(found: &mut Found, message: &RouteMessage, netlink: &mut Netlink) {
@@ -136,150 +168,62 @@ fn take_route(found: &mut Found, message: &RouteMessage, netlink: &mut Netlink) 
             let Some(device) = device.filter(|_| !by_gateway) else { return };
             let orphan = of_mark(found, mark);
             orphan.routes.push(DeviceRoute { destination, device, table });
-            orphan.is_certain = true;
         }
         // What we never make. A foreign enum.
         _ => {}
     }
 }
 
-/// The mark that the firewall table of `interface` keeps on answers; `None` where there is no such table.
-pub fn mark_of(interface: &InterfaceName) -> Option<RoutingMark> {
-    const KEPT: &str = "ct mark set ";
-    if !installed("nft") {
-        return None;
-    }
-    let text = run("nft", &["-n", "list", "table", "inet", &marks_table(interface)], None).ok()?;
-    let value = text.split_once(KEPT)?.1.split_whitespace().next()?;
-    let value =
-        value.strip_prefix("0x").map_or_else(|| value.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok());
-    value.and_then(RoutingMark::of_socket_mark)
-}
-
-/// `SOCK_DIAG_BY_FAMILY`, also the type of the answers, and the end of these.
-const BY_FAMILY: u16 = 20;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-/// `NLM_F_REQUEST` and `NLM_F_DUMP`.
-const DUMP: u16 = 0x301;
-/// Bytes of a message's header, of `inet_diag_req_v2`, of `inet_diag_msg`, and of an attribute's header.
-const HEADER: usize = 16;
-const REQUEST: usize = 56;
-const ANSWER: usize = 72;
-const ATTRIBUTE: usize = 4;
-/// `INET_DIAG_MARK`.
-const MARK: u16 = 15;
-/// Messages and attributes start at multiples of this many bytes.
-const ALIGNMENT: usize = 4;
-
 /// Whether a UDP socket of this network namespace bears the mark.
 ///
 /// # Errors
-/// The system's answer: only root is shown marks, and a kernel may lack the module `udp_diag`.
+/// As [`is_mark_borne`].
 pub fn is_in_use(mark: RoutingMark) -> io::Result<bool> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        socket.send(&question(u8::try_from(family).unwrap_or_default()), 0)?;
-        loop {
-            let (datagram, _) = socket.recv_from_full()?;
-            match read_answers(&datagram, mark.value())? {
-                Answers::Borne => return Ok(true),
-                Answers::More => {}
-                Answers::End => break,
-            }
-        }
-    }
-    Ok(false)
-}
-
-fn question(family: u8) -> Vec<u8> {
-    let length = HEADER + REQUEST;
-    let mut bytes = (length as u32).to_ne_bytes().to_vec();
-    bytes.extend(BY_FAMILY.to_ne_bytes());
-    bytes.extend(DUMP.to_ne_bytes());
-    bytes.resize(HEADER, 0);
-    bytes.extend([family, libc::IPPROTO_UDP as u8, 0, 0]);
-    bytes.extend(u32::MAX.to_ne_bytes()); // in every state
-    bytes.resize(length, 0);
-    bytes
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Answers {
-    /// A socket bears the mark.
-    Borne,
-    /// None so far.
-    More,
-    /// None at all.
-    End,
-}
-
-fn read_answers(mut bytes: &[u8], mark: u32) -> io::Result<Answers> {
-    while let Some(length) = u32_at(bytes, 0).map(|length| length as usize) {
-        let Some(message) = bytes.get(..length).filter(|message| message.len() >= HEADER) else { break };
-        match u16_at(message, 4) {
-            Some(DONE) => return Ok(Answers::End),
-            Some(ERROR) => {
-                let code = u32_at(message, HEADER).unwrap_or_default().cast_signed();
-                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
-            }
-            Some(BY_FAMILY) if mark_of_socket(message) == Some(mark) => return Ok(Answers::Borne),
-            _ => {}
-        }
-        bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
-    }
-    Ok(Answers::More)
-}
-
-fn mark_of_socket(message: &[u8]) -> Option<u32> {
-    let mut attributes = message.get(HEADER + ANSWER..)?;
-    loop {
-        let length = usize::from(u16_at(attributes, 0)?);
-        if length < ATTRIBUTE {
-            return None;
-        }
-        if u16_at(attributes, 2)? == MARK {
-            return u32_at(attributes, ATTRIBUTE);
-        }
-        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+    is_mark_borne(mark.value())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::netlink::{route_message, rule_message};
+    use rtnetlink::packet_route::rule::RuleAttribute;
 
-    fn answer(mark: u32) -> Vec<u8> {
-        let attributes = [[8, 0, 1, 0], [9; 4], [8, 0, 15, 0], mark.to_ne_bytes()].concat();
-        let mut bytes = u32::try_from(HEADER + ANSWER + attributes.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(BY_FAMILY.to_ne_bytes());
-        bytes.resize(HEADER + ANSWER, 0);
-        bytes.extend(attributes);
-        bytes
+    const TABLE: u32 = 52_000;
+
+    fn rule(priority: u32, table: u32, made_by: RouteProtocol) -> RuleMessage {
+        let selector = RuleSelector::NotMark(TABLE);
+        let rule = PolicyRule { family: Family::V4, priority, selector, table: Some(table), goto: None };
+        let mut message = rule_message(&rule);
+        message.attributes.push(RuleAttribute::Protocol(made_by));
+        message
+    }
+
+    fn found(rules: &[RuleMessage], others: &[u32]) -> Option<Orphan> {
+        let mut found = BTreeMap::new();
+        for rule in rules {
+            take_rule(&mut found, rule);
+        }
+        let route =
+            DeviceRoute { destination: "0.0.0.0/0".parse().unwrap(), device: "lo".into(), table: TABLE };
+        // The loopback interface, which every network namespace has.
+        take_route(&mut found, &route_message(&route, 1), &mut Netlink::open().unwrap());
+        found.remove(&TABLE).and_then(|orphan| orphan.judged(others))
     }
 
     #[test]
-    fn the_mark_of_a_socket_is_found_among_answers_and_nothing_cut_off_panics() {
-        let mut done = 20_u32.to_ne_bytes().to_vec();
-        done.extend(DONE.to_ne_bytes());
-        done.resize(20, 0);
-        let bytes = [answer(7), answer(52_000), done].concat();
-        assert_eq!(read_answers(&bytes, 52_000).unwrap(), Answers::Borne);
-        assert_eq!(read_answers(&bytes, 52_200).unwrap(), Answers::End);
-        assert_eq!(read_answers(&answer(7), 52_000).unwrap(), Answers::More);
-        for cut in 0..bytes.len() {
-            let _ = read_answers(&bytes[..cut], 52_200);
+    fn a_route_in_a_table_of_ours_is_certain_only_with_a_rule_of_ours_that_leads_to_it() {
+        let ours = rule(RoutingMark::FIRST.full_tunnel_priority(), TABLE, RouteProtocol::Kernel);
+        let theirs = rule(RoutingMark::FIRST.full_tunnel_priority(), TABLE, RouteProtocol::Static);
+        for rules in [&[][..], &[theirs], &[rule(5_000, TABLE, RouteProtocol::Kernel)]] {
+            let doubt = found(rules, &[]).unwrap().doubt().unwrap();
+            assert!(doubt.contains("may be the administrator's"), "{doubt}");
         }
-        assert_eq!(read_answers(&[0; 64], 52_000).unwrap(), Answers::More);
+        let ours = [ours];
+        assert_eq!(found(&ours, &[]).unwrap().doubt(), None);
+        let doubt = found(&ours, &[TABLE]).unwrap().doubt().unwrap();
+        assert!(doubt.contains("another program's rule"), "{doubt}");
+        let other_table = rule(RoutingMark::FIRST.priority(8), TABLE + 8, RouteProtocol::Kernel);
+        let kept = found(&[other_table], &[]).unwrap();
+        assert!(kept.routes.is_empty() && kept.doubt().is_none(), "the route is somebody else's: {kept:?}");
     }
 }

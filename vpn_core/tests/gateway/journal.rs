@@ -72,9 +72,20 @@ fn a_damaged_journal_is_set_aside_and_keeps_nobody_out() {
     assert!(Journal::left_behind(directory.path(), &InterfaceName::new("vpn0").unwrap()).unwrap().is_empty());
 }
 
+/// As the programs make it, in short.
+const KILL_SWITCH: &str = "table inet vpn_vpn0_kill_switch {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iifname { \"lo\", \"vpn0\" } accept
+        ct mark 52000 accept
+    }
+    chain forward { type filter hook forward priority filter; policy drop; }
+    chain output { type filter hook output priority filter; policy drop; }
+}";
+
 #[test]
-fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name() {
-    if !inside("journal::a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name", &[]) {
+fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_all_the_same() {
+    if !inside("journal::a_kill_switch_in_a_line_that_cannot_be_read_is_known_all_the_same", &[]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -84,7 +95,7 @@ fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name() {
     let mut journal = open(directory.path(), "vpn0");
     journal.record(table.clone()).unwrap();
     journal.abandon();
-    nft(&["add", "table", "inet", "vpn_vpn0_kill_switch"]).unwrap();
+    nft(&[KILL_SWITCH]).unwrap();
     nft(&["add", "table", "inet", "vpn_other"]).unwrap();
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("made", "\u{1}")).unwrap();
     assert_eq!(Journal::left_behind(directory.path(), &name).unwrap(), std::slice::from_ref(&table));
@@ -97,8 +108,8 @@ fn a_kill_switch_in_a_line_that_cannot_be_read_is_known_by_its_name() {
 }
 
 #[test]
-fn without_a_journal_a_table_is_known_by_its_name_unless_its_device_is_there() {
-    if !inside("journal::without_a_journal_a_table_is_known_by_its_name_unless_its_device_is_there", &[]) {
+fn without_a_journal_a_table_of_ours_is_known_unless_its_device_is_there() {
+    if !inside("journal::without_a_journal_a_table_of_ours_is_known_unless_its_device_is_there", &[]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -118,7 +129,7 @@ fn without_a_journal_a_table_is_known_by_its_name_unless_its_device_is_there() {
         let mut journal = open(directory.path(), "vpn0");
         journal.record(table.clone()).unwrap();
         journal.abandon();
-        sh("nft add table inet vpn_vpn0_kill_switch; ip tuntap add vpn0 mode tun");
+        sh(&format!("nft '{KILL_SWITCH}'; ip tuntap add vpn0 mode tun"));
         damage(&path);
         assert!(Journal::left_behind(directory.path(), &name).unwrap().is_empty(), "somebody may live");
         open(directory.path(), "vpn0").close().unwrap();
@@ -130,6 +141,11 @@ fn without_a_journal_a_table_is_known_by_its_name_unless_its_device_is_there() {
         journal.abandon();
         open(directory.path(), "vpn0").close().unwrap();
         assert_eq!(tables(), "");
+        sh("nft add table inet vpn_vpn0_kill_switch");
+        assert!(Journal::left_behind(directory.path(), &name).unwrap().is_empty(), "a name is no evidence");
+        open(directory.path(), "vpn0").close().unwrap();
+        assert_eq!(tables(), "table inet vpn_vpn0_kill_switch");
+        sh("nft delete table inet vpn_vpn0_kill_switch");
     }
 }
 
