@@ -105,3 +105,16 @@ expect "down succeeds as well" on client vpn-client down "$(client_toml laptop)"
 expect_match "doctor says how it is" 'note +left behind +whether firewall tables' "$(on client vpn-client doctor)"
 expect_not "and does not tell root to be root" grep -q 'run this as root' <<<"$(on client vpn-client doctor 2>&1)"
 rm "$SCRATCH/programs/nft"
+
+# Rules in iptables of a gateway, which has the host's own /etc: iptables is found by a link there.
+gateway_client() { VPN_BIN_DIR=${client%/*} on gateway vpn-client "$@"; }
+stop server
+in_ns gateway iptables -P FORWARD DROP
+start_server
+kill -KILL "${PID[server]}"
+rm "$(dir_of gateway)"/state/*.journal
+said=$(gateway_client cleanup)
+expect_match "accept rules in FORWARD are named, with what removes them" 'run: iptables -D FORWARD -i vpn0 -j ACCEPT; iptables -D FORWARD -o vpn0' "$said"
+expect_match "by doctor too" 'note +left behind +iptables lets traffic of vpn0' "$(gateway_client doctor)"
+expect "the commands work" in_ns gateway sh -c "${said##*run: }"
+expect_match "and then nothing is left" '^nothing was left behind' "$(gateway_client cleanup)"

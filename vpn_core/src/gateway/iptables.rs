@@ -8,15 +8,18 @@ use crate::journal::Change;
 use crate::journal::Family;
 
 /// Our chain in a table, and the built-in chain that jumps to it.
-struct Chain {
-    table: &'static str,
-    suffix: &'static str,
-    hook: &'static str,
+pub(super) struct Chain {
+    pub(super) table: &'static str,
+    pub(super) suffix: &'static str,
+    pub(super) hook: &'static str,
 }
 
 const FORWARD: Chain = Chain { table: "filter", suffix: "FWD", hook: "FORWARD" };
 const SEGMENT_SIZE: Chain = Chain { table: "mangle", suffix: "MSS", hook: "FORWARD" };
 const MASQUERADE: Chain = Chain { table: "nat", suffix: "NAT", hook: "POSTROUTING" };
+/// All that there can be.
+#[cfg(target_os = "linux")]
+pub(super) const OUR_CHAINS: [Chain; 3] = [FORWARD, SEGMENT_SIZE, MASQUERADE];
 
 impl Chain {
     /// At most 23 characters; iptables takes 28.

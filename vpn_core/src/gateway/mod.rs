@@ -26,6 +26,8 @@ mod macos;
 mod nft;
 #[cfg(any(test, target_os = "macos"))]
 mod pf;
+#[cfg(target_os = "linux")]
+mod remains;
 
 use ipnet::IpNet;
 
@@ -37,6 +39,8 @@ pub use iptables::iptables_text;
 #[cfg(target_os = "macos")]
 pub use macos::Gateway;
 pub use nft::{nft_text, table_name};
+#[cfg(target_os = "linux")]
+pub use remains::left_in_iptables;
 
 /// Where masqueraded traffic leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use macos as system;
 
 use super::{
     NodeOptions,
-    lockdown::{Interfaces, interfaces, journalled_interfaces, locked_down, unseen_tables},
-    remains::{Orphan, Use, left_in_place, orphans, use_of, wait_until_free},
+    lockdown::{Interfaces, interfaces, journalled_interfaces, locked_down, unseen_iptables, unseen_tables},
+    remains::{Orphan, Use, left_in_iptables, left_in_place, orphans, use_of, wait_until_free},
 };
 use crate::{
     control::{ControlClient, ControlError, Status, socket_path},
@@ -197,6 +197,11 @@ fn left_behind(options: &NodeOptions) -> Vec<Finding> {
         }
     }
     findings.extend(nameless(options));
+    findings.extend(match left_in_iptables(&journalled) {
+        Ok(left) => left.into_iter().map(|why| Finding::notice(SUBJECT, why)).collect(),
+        Err(error) if Uid::effective().is_root() => vec![Finding::notice(SUBJECT, unseen_iptables(&error))],
+        Err(error) => vec![Finding::not_permitted(SUBJECT, error.to_string())],
+    });
     findings.extend(Journal::set_aside_in(&options.state_folder).iter().map(|path| {
         let text = format!("{} is a journal that could not be read in full", path.display());
         let remedy =

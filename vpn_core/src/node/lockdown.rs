@@ -3,7 +3,8 @@
 use super::{
     NodeError, NodeOptions, PREDECESSOR_POLL,
     remains::{
-        Use, clean_orphan, left_in_place, named_interfaces, open_journal, orphans, use_of, wait_until_free,
+        Use, clean_orphan, left_in_iptables, left_in_place, named_interfaces, open_journal, orphans, use_of,
+        wait_until_free,
     },
 };
 use crate::{
@@ -122,6 +123,12 @@ pub fn cleanup(
         }
         Err(error) => failure = failure.or(Some(error.into())),
     }
+    if only.is_none() {
+        cleaned.left.extend(match left_in_iptables(&journalled_interfaces(&options.state_folder)?) {
+            Ok(left) => left,
+            Err(error) => vec![unseen_iptables(&error)],
+        });
+    }
     cleaned.set_aside = Journal::set_aside_in(&options.state_folder);
     failure.map_or(Ok(cleaned), Err)
 }
@@ -132,6 +139,11 @@ pub(super) fn unseen_tables(error: &JournalError) -> String {
         "whether firewall tables were left behind is not known: {error}. Where the kernel has no nftables there are none; otherwise \
          see to it that `nft list tables` works, and try again"
     )
+}
+
+/// Says that rules of iptables are not to be seen.
+pub(super) fn unseen_iptables(error: &JournalError) -> String {
+    format!("whether rules of iptables were left behind is not known: {error}. As root, see `iptables-save`")
 }
 
 /// What one journal was.

@@ -3,6 +3,7 @@
 use super::{PREDECESSOR_PATIENCE, PREDECESSOR_POLL};
 pub(super) use crate::routes::Orphan;
 use crate::{
+    gateway,
     journal::{self, Change, InterfaceName, Journal, JournalError, Named},
     routes,
 };
@@ -57,6 +58,14 @@ pub(super) fn named_interfaces() -> Named {
 /// What there is of `interface` that is left alone, each with the reason and what to do.
 pub(super) fn left_in_place(interface: &InterfaceName) -> Vec<String> {
     journal::left_in_place(interface)
+}
+
+/// Rules in iptables of interfaces that are not there and not among `journalled`, each with what to do.
+///
+/// # Errors
+/// [`JournalError::Command`] where iptables does not say: only root is told.
+pub(super) fn left_in_iptables(journalled: &[InterfaceName]) -> Result<Vec<String>, JournalError> {
+    gateway::left_in_iptables(|interface| journal::has_device(interface) || journalled.contains(interface))
 }
 
 /// Waits for a process that was killed to be taken apart, its TUN device and sockets with it; whether nobody has them any more.

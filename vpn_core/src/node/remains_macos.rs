@@ -42,6 +42,12 @@ pub(super) fn left_in_place(_interface: &InterfaceName) -> Vec<String> {
     Vec::new()
 }
 
+/// There is no iptables.
+#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
+pub(super) fn left_in_iptables(_journalled: &[InterfaceName]) -> Result<Vec<String>, JournalError> {
+    Ok(Vec::new())
+}
+
 /// Nothing is found without a journal, so nothing waits for its owner.
 pub(super) fn wait_until_free(_interface: &InterfaceName) -> bool {
     true
