@@ -41,8 +41,7 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("kill_switch", "journal"),
     ("kill_switch", "routes"), // what is reached beside the tunnel, and the mark of our datagrams
     ("dns", "journal"),
-    ("dns", "network"), // macOS: the interface that
-    ("dns", "udp"),     // sockets beside the tunnel are bound to
+    ("dns", "network"), // macOS: the uplink
     ("node", "config"),
     ("node", "control"),
     ("uapi", "control"), // how a socket is made that only its owner may use

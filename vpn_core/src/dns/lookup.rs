@@ -9,6 +9,7 @@ use futures_util::future::{Either, select};
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
+    os::fd::BorrowedFd,
     path::PathBuf,
     pin::pin,
     time::Duration,
@@ -55,11 +56,16 @@ pub enum LookupError {
 /// The addresses of a name.
 type Found = Result<Vec<IpAddr>, LookupError>;
 
+/// Leads what a socket sends to an address beside the tunnel; the number is the mark of our own sockets.
+pub type LeadOutside = fn(BorrowedFd<'_>, SocketAddr, u32) -> io::Result<()>;
+
 /// Asks for names beside the tunnel.
 #[derive(Clone, Debug)]
 pub struct Lookup {
     /// The mark of our own sockets.
     pub mark: u32,
+    /// What leads a socket's packets beside the tunnel.
+    pub lead_outside: LeadOutside,
     /// Names that need no server.
     pub hosts: PathBuf,
     /// The port of the servers; 53.
@@ -67,9 +73,9 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Lookups from sockets that carry `mark`.
-    pub fn new(mark: u32, hosts: PathBuf) -> Self {
-        Self { mark, hosts, port: PORT }
+    /// Lookups from sockets that `lead_outside` prepares, as those of our own with `mark` are.
+    pub fn new(mark: u32, lead_outside: LeadOutside, hosts: PathBuf) -> Self {
+        Self { mark, lead_outside, hosts, port: PORT }
     }
 
     /// The addresses of `host`, those first that there is a route to; and of these IPv6 first, as RFC 6724 has it.
@@ -131,7 +137,7 @@ impl Lookup {
         getrandom::fill(&mut id).map_err(io::Error::other)?;
         let id = u16::from_ne_bytes(id);
         let Some(question) = question(id, name, kind) else { return Ok(Answer::NoSuchName) };
-        let socket = socket::datagrams(address, self.mark)?;
+        let socket = socket::datagrams(address, self.lead_outside, self.mark)?;
         socket.send(&question).await?;
         let mut bytes = [0; MAX_DATAGRAM];
         loop {
@@ -149,7 +155,7 @@ impl Lookup {
 
     /// The same question over TCP (RFC 7766), where answers may be longer.
     async fn exchange_by_stream(&self, address: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = socket::stream(address, self.mark).await?;
+        let mut stream = socket::stream(address, self.lead_outside, self.mark).await?;
         let length = u16::try_from(question.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes(), question].concat()).await?;
         let length = stream.read_u16().await?;
@@ -160,7 +166,9 @@ impl Lookup {
 
     fn by_preference(&self, mut found: Vec<IpAddr>) -> Vec<IpAddr> {
         // Connecting a datagram socket sends nothing, but looks for a route.
-        let unreachable = |address: &IpAddr| socket::datagrams((*address, PORT).into(), self.mark).is_err();
+        let unreachable = |address: &IpAddr| {
+            socket::datagrams((*address, PORT).into(), self.lead_outside, self.mark).is_err()
+        };
         found.sort_by_cached_key(|address| (unreachable(address), address.is_ipv4()));
         found
     }

@@ -37,7 +37,7 @@ use std::{io, path::PathBuf};
 pub use detect::{Backend, Facts, choose};
 #[cfg(target_os = "linux")]
 pub use linux::NameServers;
-pub use lookup::{Lookup, LookupError};
+pub use lookup::{LeadOutside, Lookup, LookupError};
 #[cfg(target_os = "macos")]
 pub use macos::{NameServers, Upstreams, watch_file};
 pub use resolv_conf::{ResolvConf, Server};

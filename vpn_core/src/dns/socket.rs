@@ -1,7 +1,6 @@
-//! Sockets whose packets go beside the tunnel, as those of our own UDP sockets do: on Linux by the mark that policy routing and
-//! kill switch look for, on macOS by the interface that they are bound to.
+//! Sockets whose packets go beside the tunnel, as those of our own UDP sockets do: their owner says how.
 
-use super::Server;
+use super::{LeadOutside, Server};
 use nix::net::if_::if_nametoindex;
 use std::{
     io,
@@ -11,33 +10,25 @@ use std::{
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 /// A socket that is connected with `address`, so that only answers from there are received.
-pub(super) fn datagrams(address: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
+pub(super) fn datagrams(address: SocketAddr, lead_outside: LeadOutside, mark: u32) -> io::Result<UdpSocket> {
     let any =
         if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = StdUdpSocket::bind((any, 0))?;
-    lead_outside(&socket, address, mark)?;
+    lead_outside(socket.as_fd(), address, mark)?;
     socket.set_nonblocking(true)?;
     socket.connect(address)?;
     UdpSocket::from_std(socket)
 }
 
 /// A connection to `address`.
-pub(super) async fn stream(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
+pub(super) async fn stream(
+    address: SocketAddr,
+    lead_outside: LeadOutside,
+    mark: u32,
+) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    lead_outside(&socket, address, mark)?;
+    lead_outside(socket.as_fd(), address, mark)?;
     socket.connect(address).await
-}
-
-#[cfg(target_os = "linux")]
-fn lead_outside(socket: &impl AsFd, _address: SocketAddr, mark: u32) -> io::Result<()> {
-    use nix::sys::socket::{setsockopt, sockopt};
-
-    Ok(setsockopt(socket, sockopt::Mark, &mark)?)
-}
-
-#[cfg(target_os = "macos")]
-fn lead_outside(socket: &impl AsFd, address: SocketAddr, _mark: u32) -> io::Result<()> {
-    crate::udp::scope_to(socket.as_fd(), address.is_ipv6(), Some(crate::network::uplink()?))
 }
 
 /// A server's address with `port`; a zone is an interface's name or number.

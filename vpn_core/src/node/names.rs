@@ -12,7 +12,9 @@ use ipnet::IpNet;
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
+    io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
@@ -52,6 +54,20 @@ enum Way {
     OutsideThenSystem,
 }
 
+/// By the mark that policy routing and kill switch look for.
+#[cfg(target_os = "linux")]
+fn lead_outside(socket: BorrowedFd<'_>, _to: SocketAddr, mark: u32) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    Ok(setsockopt(&socket, sockopt::Mark, &mark)?)
+}
+
+/// By the interface that it is bound to.
+#[cfg(target_os = "macos")]
+fn lead_outside(socket: BorrowedFd<'_>, to: SocketAddr, _mark: u32) -> io::Result<()> {
+    crate::udp::scope_to(socket, to.is_ipv6(), Some(crate::network::uplink()?))
+}
+
 impl Captured {
     /// Before anything is routed: the system's own way is open, but for the kill switch.
     pub(super) fn at_start(config: &Config) -> Self {
@@ -89,7 +105,7 @@ impl Names {
     /// Lookups from sockets with `mark`; the system keeps its servers for now.
     pub(super) fn new(mark: u32) -> Self {
         let surroundings = Surroundings::default();
-        let lookup = Lookup::new(mark, surroundings.hosts.clone());
+        let lookup = Lookup::new(mark, lead_outside, surroundings.hosts.clone());
         Self { surroundings, lookup, in_force: RefCell::new(None) }
     }
 

@@ -63,7 +63,7 @@ fn upstreams(addresses: &[Ipv4Addr]) -> ResolvConf {
 
 /// Mark 0 is what every socket has, so these tests need no privileges.
 fn lookup(port: u16) -> Lookup {
-    Lookup { mark: 0, hosts: "/nonexistent".into(), port }
+    Lookup { mark: 0, lead_outside: |_, _, _| Ok(()), hosts: "/nonexistent".into(), port }
 }
 
 const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
