@@ -6,7 +6,8 @@ use super::{
 };
 
 const PROTOCOL_TCP: u8 = 6;
-pub(crate) const PROTOCOL_UDP: u8 = 17;
+/// Protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
 
 const TCP_HEADER_SIZE: usize = 20;
 const UDP_HEADER_SIZE: usize = 8;
@@ -14,15 +15,20 @@ const UDP_HEADER_SIZE: usize = 8;
 /// IPv6 extension headers before TCP or UDP that are walked over.
 const MAX_EXTENSION_HEADERS: usize = 4; // more is no traffic of a real host
 
-pub(crate) const TCP_FIN: u8 = 0x01;
-pub(crate) const TCP_PSH: u8 = 0x08;
-pub(crate) const TCP_ACK: u8 = 0x10;
-pub(crate) const TCP_ECE: u8 = 0x40;
-pub(crate) const TCP_CWR: u8 = 0x80;
+/// TCP flag: the sender has no more to send.
+pub const TCP_FIN: u8 = 0x01;
+/// TCP flag: deliver what has arrived.
+pub const TCP_PSH: u8 = 0x08;
+/// TCP flag: the acknowledgement number counts.
+pub const TCP_ACK: u8 = 0x10;
+/// TCP flag: congestion was reported by the network (RFC 3168).
+pub const TCP_ECE: u8 = 0x40;
+/// TCP flag: the sender has slowed down (RFC 3168).
+pub const TCP_CWR: u8 = 0x80;
 
 /// Why a packet has no layout: it is not TCP or UDP in one piece, or contradicts itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LayoutError {
+pub enum LayoutError {
     /// Shorter than its headers state, or a UDP length that is not the packet's.
     #[error("the packet is shorter than its headers state")]
     Truncated,
@@ -37,20 +43,27 @@ pub(crate) enum LayoutError {
     OtherProtocol(u8),
 }
 
+/// Version of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IpVersion {
+pub enum IpVersion {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 
+/// Transport protocol of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum L4 {
+pub enum L4 {
+    /// TCP.
     Tcp,
+    /// UDP.
     Udp,
 }
 
 impl L4 {
-    pub(crate) const fn protocol(self) -> u8 {
+    /// Protocol number.
+    pub const fn protocol(self) -> u8 {
         match self {
             Self::Tcp => PROTOCOL_TCP,
             Self::Udp => PROTOCOL_UDP,
@@ -58,7 +71,7 @@ impl L4 {
     }
 
     /// Where the checksum lies, from the start of the L4 header.
-    pub(crate) const fn checksum_offset(self) -> usize {
+    pub const fn checksum_offset(self) -> usize {
         match self {
             Self::Tcp => 16,
             Self::Udp => 6,
@@ -68,20 +81,25 @@ impl L4 {
 
 /// The parts of an unfragmented TCP or UDP packet; every offset lies inside the packet that it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) version: IpVersion,
-    pub(crate) l4: L4,
+pub struct Layout {
+    /// Version of IP.
+    pub version: IpVersion,
+    /// Transport protocol.
+    pub l4: L4,
     /// Where the TCP or UDP header begins.
-    pub(crate) l4_start: usize,
+    pub l4_start: usize,
     /// Length of all headers: where the payload begins.
-    pub(crate) header_len: usize,
+    pub header_len: usize,
     /// Length of the packet.
-    pub(crate) total_len: usize,
+    pub total_len: usize,
 }
 
 impl Layout {
     /// Finds the parts of `packet`, whose length must be the one that `IpHeader::parse` found.
-    pub(crate) fn parse(packet: &[u8]) -> Result<Self, LayoutError> {
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn parse(packet: &[u8]) -> Result<Self, LayoutError> {
         let (version, protocol, l4_start) = match packet.first().ok_or(LayoutError::NotIp)? >> 4 {
             4 => Self::walk_v4(packet)?,
             6 => Self::walk_v6(packet)?,
@@ -144,17 +162,19 @@ impl Layout {
         Ok((IpVersion::V6, next, at))
     }
 
-    pub(crate) const fn payload_len(&self) -> usize {
+    /// Length of the payload in bytes.
+    pub const fn payload_len(&self) -> usize {
         self.total_len - self.header_len
     }
 
     /// The same headers over another payload.
-    pub(crate) const fn with_payload(self, len: usize) -> Self {
+    #[must_use]
+    pub const fn with_payload(self, len: usize) -> Self {
         Self { total_len: self.header_len + len, ..self }
     }
 
     /// No IPv4 options, no IPv6 extension headers.
-    pub(crate) const fn is_plain(&self) -> bool {
+    pub const fn is_plain(&self) -> bool {
         match self.version {
             IpVersion::V4 => self.l4_start == IPV4_HEADER_SIZE,
             IpVersion::V6 => self.l4_start == IPV6_HEADER_SIZE,
@@ -162,7 +182,7 @@ impl Layout {
     }
 
     /// The pseudo-header sum (RFC 9293 3.1, RFC 8200 8.1), not complemented: what a partial checksum field holds.
-    pub(crate) fn pseudo_header_sum(&self, headers: &[u8]) -> u16 {
+    pub fn pseudo_header_sum(&self, headers: &[u8]) -> u16 {
         let addresses = match self.version {
             IpVersion::V4 => &headers[12..20],
             IpVersion::V6 => &headers[8..40],
@@ -173,7 +193,7 @@ impl Layout {
 
     /// Writes `total_len` into the IP and UDP length fields, adds `id_step` to an IPv4 identification and renews
     /// the IPv4 header checksum.
-    pub(crate) fn write_lengths(&self, headers: &mut [u8], id_step: u16) {
+    pub fn write_lengths(&self, headers: &mut [u8], id_step: u16) {
         match self.version {
             IpVersion::V4 => {
                 put_u16(headers, 2, self.total_len as u16);
@@ -191,7 +211,7 @@ impl Layout {
     }
 
     /// Computes the whole TCP or UDP checksum of a final packet.
-    pub(crate) fn write_checksum(&self, packet: &mut [u8]) {
+    pub fn write_checksum(&self, packet: &mut [u8]) {
         let at = self.checksum_field();
         put_u16(packet, at, 0);
         let pseudo = self.pseudo_header_sum(packet);
@@ -200,12 +220,12 @@ impl Layout {
     }
 
     /// Where the TCP or UDP checksum lies in the packet.
-    pub(crate) const fn checksum_field(&self) -> usize {
+    pub const fn checksum_field(&self) -> usize {
         self.l4_start + self.l4.checksum_offset()
     }
 
     /// Whether `packet` carries a TCP or UDP checksum: a UDP field of zero says that there is none (RFC 768).
-    pub(crate) fn has_checksum(&self, packet: &[u8]) -> bool {
+    pub fn has_checksum(&self, packet: &[u8]) -> bool {
         match self.l4 {
             L4::Tcp => true,
             L4::Udp => get_u16(packet, self.checksum_field()) != 0,
@@ -213,7 +233,7 @@ impl Layout {
     }
 
     /// Whether the checksum of an IPv4 header is right; IPv6 has none.
-    pub(crate) fn header_checksum_is_right(&self, packet: &[u8]) -> bool {
+    pub fn header_checksum_is_right(&self, packet: &[u8]) -> bool {
         match self.version {
             IpVersion::V4 => ones_complement_sum(&packet[..self.l4_start], 0) == 0xffff,
             IpVersion::V6 => true,
@@ -221,7 +241,7 @@ impl Layout {
     }
 
     /// Whether the TCP or UDP checksum is right.
-    pub(crate) fn checksum_is_right(&self, packet: &[u8]) -> bool {
+    pub fn checksum_is_right(&self, packet: &[u8]) -> bool {
         let pseudo = self.pseudo_header_sum(packet);
         ones_complement_sum(&packet[self.l4_start..self.total_len], u64::from(pseudo)) == 0xffff
     }
@@ -235,18 +255,34 @@ impl Layout {
     }
 }
 
-pub(crate) fn get_u16(bytes: &[u8], at: usize) -> u16 {
+/// Reads two bytes in network order.
+///
+/// # Panics
+/// Beyond the end of `bytes`.
+pub fn get_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+/// Writes two bytes in network order.
+///
+/// # Panics
+/// Beyond the end of `bytes`.
+pub fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn get_u32(bytes: &[u8], at: usize) -> u32 {
+/// Reads four bytes in network order.
+///
+/// # Panics
+/// Beyond the end of `bytes`.
+pub fn get_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-pub(crate) fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+/// Writes four bytes in network order.
+///
+/// # Panics
+/// Beyond the end of `bytes`.
+pub fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }

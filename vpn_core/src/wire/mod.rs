@@ -5,7 +5,7 @@ pub mod fragment;
 pub mod hybrid;
 pub mod icmp;
 pub mod ip;
-pub(crate) mod layout;
+pub mod layout;
 pub mod path;
 pub mod payload;
 pub mod transport;

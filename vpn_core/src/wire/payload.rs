@@ -62,13 +62,13 @@ impl InnerPacket {
 }
 
 /// Turns a final packet, whose checksum lies at `field` and need not be filled in, into a payload without it.
-pub(crate) fn leave_out(packet: &mut [u8], field: usize) {
+pub fn leave_out(packet: &mut [u8], field: usize) {
     put_u16(packet, field, 0);
     packet[0] ^= MARK;
 }
 
 /// Gives the first byte of a payload the version that the packet has, if it is marked as one without checksum.
-pub(crate) fn take_mark(first: &mut u8) -> Checksum {
+pub fn take_mark(first: &mut u8) -> Checksum {
     match *first >> 4 {
         5 | 7 => {
             *first ^= MARK;
@@ -80,7 +80,7 @@ pub(crate) fn take_mark(first: &mut u8) -> Checksum {
 
 /// Whether the checksum of `packet` can have been left out: TCP or UDP in one piece and directly behind the IP header. Clears
 /// the field. `packet` is as long as its header states, its version taken from [`take_mark`].
-pub(crate) fn check_left_out(packet: &mut [u8]) -> bool {
+pub fn check_left_out(packet: &mut [u8]) -> bool {
     match Layout::parse(packet) {
         Ok(layout) if layout.is_plain() => {
             // Not taken from the peer: from here on it is 0 whatever was sent.
