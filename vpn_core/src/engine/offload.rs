@@ -22,7 +22,6 @@ pub struct OffloadSet {
 
 /// What is wrong with a wish.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum OffloadError {
     /// There is no offload of this name.
     #[error(

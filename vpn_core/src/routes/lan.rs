@@ -53,7 +53,7 @@ impl Lan {
     }
 
     /// The networks that this host is on.
-    pub(crate) fn private(&self) -> &[IpNet] {
+    pub fn private(&self) -> &[IpNet] {
         match self {
             Self::Allow(allowed) => allowed,
             Self::Deny => &[],

@@ -42,7 +42,6 @@ impl UdpConfig {
 
 /// Why there is no UDP socket.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum UdpError {
     /// Another socket has the port.
     #[error(
