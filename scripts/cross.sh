@@ -51,7 +51,7 @@ emulate() {
   SETTINGS+=("${runner//-/_}=qemu-$arch-static -L $sysroot")
   # Tests of real devices need a kernel of that architecture, and are left out; so are those of marked sockets, an option that
   # qemu-user does not know.
-  zigbuild test --locked -p vpn_core --all-features --target "$target.$GLIBC" --lib --test simulation "$@" \
+  zigbuild test --locked -p vpn_proto -p vpn_engine -p vpn_system -p vpn_core --all-features --target "$target.$GLIBC" --lib --test simulation "$@" \
     -- --skip dns::lookup::tests
 }
 

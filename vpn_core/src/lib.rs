@@ -1,6 +1,8 @@
 //! A post-quantum hybrid VPN as a library.
 //!
-//! The modules are layers; each imports only from layers below it (`tests/layering.rs` checks that):
+//! The modules are layers; each imports only from layers below it (`tests/layering.rs` checks that). Layers 0 to 4 are the
+//! crate `vpn_proto`, the packets of layers 5 and 6 are `vpn_engine`, the rest of layer 5 is `vpn_system`; their modules are
+//! re-exported here:
 //!
 //! | layer | modules | what they know |
 //! |---|---|---|
@@ -17,28 +19,14 @@
 //! random generator is injected, so the same code runs under the engine, under a simulated network in virtual
 //! time and under property tests. `docs/protocol.md` is the normative description of every byte on the wire.
 
-pub mod asymmetric;
-pub mod base;
+pub use vpn_engine::{engine, local_tun, udp};
+pub use vpn_proto::{asymmetric, base, device, handshake, routing, session, symmetric, tunnel, wire};
+pub use vpn_system::{dns, gateway, journal, kill_switch, network, routes};
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod device;
-pub mod dns;
-pub mod engine;
-pub mod gateway;
-pub mod handshake;
-pub mod journal;
-pub mod kill_switch;
-pub mod local_tun;
-pub mod network;
 pub mod node;
-pub mod routes;
-pub mod routing;
-pub mod session;
-pub mod symmetric;
-pub mod tunnel;
 #[cfg(target_os = "linux")]
 pub mod uapi;
-pub mod udp;
-pub mod wire;

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 /// Whether the module compiles, and what the compiler says.
 fn compiles(options: &[&str]) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/symmetric/null_cipher.rs");
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/src/symmetric/null_cipher.rs");
     let output = Command::new(Path::new(env!("CARGO")).with_file_name("rustc"))
         .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--out-dir"])
         .arg(folder.path())

@@ -12,7 +12,7 @@ mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
-#[path = "../src/base/atomic_time.rs"]
+#[path = "../proto/src/base/atomic_time.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the library uses and exports all of it")]
 mod atomic_time;
 

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn both_ends_compute_the_published_vector() {
         let vector: Value =
-            serde_json::from_str(include_str!("../../../tests/vectors/noise_ikpsk2.json")).expect("JSON");
+            serde_json::from_str(include_str!("../../../../tests/vectors/noise_ikpsk2.json")).expect("JSON");
         let [initiator, responder] =
             ["init_static", "resp_static"].map(|name| X25519SecretKey::new(&secret(&vector, name)));
         let [ours, theirs] =
