@@ -47,6 +47,8 @@ mod name_servers;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 #[cfg(target_os = "linux")]
+pub(crate) mod netlink_message;
+#[cfg(target_os = "linux")]
 mod our_tables;
 #[cfg(target_os = "macos")]
 mod pf;

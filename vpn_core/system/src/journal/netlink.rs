@@ -22,10 +22,10 @@ use rtnetlink::{
     sys::{Socket, protocols::NETLINK_ROUTE},
 };
 
-use super::{DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector};
+use super::{
+    DeviceRoute, Family, MAIN_TABLE, PolicyRule, RefusingTable, RuleSelector, netlink_message::ALIGNMENT,
+};
 
-/// Netlink messages start at multiples of this many bytes.
-const ALIGNMENT: usize = 4;
 /// The metric of a route that comes after all others of its table.
 const LAST_METRIC: u32 = u32::MAX;
 

@@ -10,6 +10,8 @@ use std::{
 
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 
+use super::netlink_message::{HEADER, attribute, messages, u16_at, u32_at};
+
 /// `SOCK_DIAG_BY_FAMILY`, also the type of the answers, and the end of these.
 const BY_FAMILY: u16 = 20;
 const ERROR: u16 = 2;
@@ -18,15 +20,11 @@ const DONE: u16 = 3;
 const DUMP: u16 = 0x301;
 /// `NLM_F_DUMP_INTR`: sockets came and went while they were listed.
 const INTERRUPTED: u16 = 0x10;
-/// Bytes of a message's header, of `inet_diag_req_v2`, of `inet_diag_msg`, and of an attribute's header.
-const HEADER: usize = 16;
+/// Bytes of `inet_diag_req_v2`, and of `inet_diag_msg`.
 const REQUEST: usize = 56;
 const ANSWER: usize = 72;
-const ATTRIBUTE: usize = 4;
 /// `INET_DIAG_MARK`.
 const MARK: u16 = 15;
-/// Messages and attributes start at multiples of this many bytes.
-const ALIGNMENT: usize = 4;
 
 /// Whether a UDP socket of this network namespace bears `mark`.
 ///
@@ -85,9 +83,8 @@ enum Answers {
 }
 
 /// Reads a datagram of answers. `are_shown` becomes true with the first socket whose mark is shown.
-fn read_answers(mut bytes: &[u8], mark: u32, are_shown: &mut bool) -> io::Result<Answers> {
-    while let Some(length) = u32_at(bytes, 0).map(|length| length as usize) {
-        let Some(message) = bytes.get(..length).filter(|message| message.len() >= HEADER) else { break };
+fn read_answers(bytes: &[u8], mark: u32, are_shown: &mut bool) -> io::Result<Answers> {
+    for message in messages(bytes) {
         if u16_at(message, 6).is_some_and(|flags| flags & INTERRUPTED != 0) {
             return Ok(Answers::Borne);
         }
@@ -104,31 +101,12 @@ fn read_answers(mut bytes: &[u8], mark: u32, are_shown: &mut bool) -> io::Result
             },
             _ => {}
         }
-        bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
     }
     Ok(Answers::More)
 }
 
 fn mark_of_socket(message: &[u8]) -> Option<u32> {
-    let mut attributes = message.get(HEADER + ANSWER..)?;
-    loop {
-        let length = usize::from(u16_at(attributes, 0)?);
-        if length < ATTRIBUTE {
-            return None;
-        }
-        if u16_at(attributes, 2)? == MARK {
-            return u32_at(attributes, ATTRIBUTE);
-        }
-        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+    u32_at(attribute(message.get(HEADER + ANSWER..)?, MARK)?, 0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Following what others do to our nftables tables: `nft flush ruleset`, with which most firewalls begin, takes them away.
 
 use super::{RouteError, guard::ROW};
+use crate::journal::netlink_message::{HEADER, attribute, messages, u16_at};
 use rtnetlink::sys::{
     AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER,
 };
@@ -14,13 +15,10 @@ const SUBSYSTEM: u8 = 10;
 /// The lower byte: `NFT_MSG_NEWTABLE`, `…_DELTABLE`, `…_DELCHAIN`, `…_DELRULE`.
 const NEW_TABLE: u8 = 0;
 const REMOVALS: [u8; 3] = [2, 5, 8];
-/// Bytes of the header, which holds length and type, and of what nfnetlink puts behind it (`nfgenmsg`).
-const HEADER: usize = 16;
+/// Bytes of what nfnetlink puts behind the header (`nfgenmsg`).
 const GENERIC: usize = 4;
 /// The attribute with the table's name, in all four.
 const NAME: u16 = 1;
-/// Messages and attributes start at multiples of this many bytes.
-const ALIGNMENT: usize = 4;
 
 /// What happened to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,17 +99,9 @@ fn open() -> io::Result<TokioSocket> {
     Ok(socket)
 }
 
-/// Reads a datagram of netlink messages; what is malformed, which the kernel's are not, is passed over.
-fn events(mut bytes: &[u8], mut handle: impl FnMut(TableEvent)) {
-    while let Some(length) = u32_at(bytes, 0).map(|length| length as usize) {
-        let Some(message) = bytes.get(..length).filter(|message| message.len() >= HEADER + GENERIC) else {
-            return;
-        };
-        if let Some(event) = event(message) {
-            handle(event);
-        }
-        bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
-    }
+/// Reads a datagram of netlink messages.
+fn events(bytes: &[u8], handle: impl FnMut(TableEvent)) {
+    messages(bytes).filter_map(event).for_each(handle);
 }
 
 fn event(message: &[u8]) -> Option<TableEvent> {
@@ -127,28 +117,14 @@ fn event(message: &[u8]) -> Option<TableEvent> {
     }
 }
 
-fn name(mut attributes: &[u8]) -> Option<String> {
-    loop {
-        let length = usize::from(u16_at(attributes, 0)?);
-        let value = attributes.get(4..length)?;
-        if u16_at(attributes, 2)? == NAME {
-            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
-        }
-        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+fn name(attributes: &[u8]) -> Option<String> {
+    attribute(attributes, NAME).map(|value| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::netlink_message::ALIGNMENT;
 
     fn message(kind: u8, table: &str) -> Vec<u8> {
         let mut attributes = vec![8, 0, 4, 0, 1, 2, 3, 4]; // another attribute first
