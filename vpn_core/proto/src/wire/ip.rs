@@ -25,6 +25,7 @@ pub struct IpHeader {
 impl IpHeader {
     /// Reads the header of `packet`; `None` unless it is IPv4 or IPv6 with a header that fits the bytes present.
     /// `packet` may be longer than the IP packet (padding).
+    #[inline]
     pub fn parse(packet: &[u8]) -> Option<Self> {
         match packet.first()? >> 4 {
             4 => Self::parse_v4(packet),
@@ -33,6 +34,7 @@ impl IpHeader {
         }
     }
 
+    #[inline]
     fn parse_v4(packet: &[u8]) -> Option<Self> {
         let header = packet.first_chunk::<IPV4_HEADER_SIZE>()?;
         let header_len = usize::from(header[0] & 0x0f) * 4;
@@ -48,6 +50,7 @@ impl IpHeader {
         })
     }
 
+    #[inline]
     fn parse_v6(packet: &[u8]) -> Option<Self> {
         let header = packet.first_chunk::<IPV6_HEADER_SIZE>()?;
         let total_len = IPV6_HEADER_SIZE + usize::from(u16::from_be_bytes([header[4], header[5]]));

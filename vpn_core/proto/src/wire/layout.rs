@@ -63,6 +63,7 @@ pub enum L4 {
 
 impl L4 {
     /// Protocol number.
+    #[inline]
     pub const fn protocol(self) -> u8 {
         match self {
             Self::Tcp => PROTOCOL_TCP,
@@ -71,6 +72,7 @@ impl L4 {
     }
 
     /// Where the checksum lies, from the start of the L4 header.
+    #[inline]
     pub const fn checksum_offset(self) -> usize {
         match self {
             Self::Tcp => 16,
@@ -99,6 +101,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`LayoutError`].
+    #[inline]
     pub fn parse(packet: &[u8]) -> Result<Self, LayoutError> {
         let (version, protocol, l4_start) = match packet.first().ok_or(LayoutError::NotIp)? >> 4 {
             4 => Self::walk_v4(packet)?,
@@ -163,17 +166,20 @@ impl Layout {
     }
 
     /// Length of the payload in bytes.
+    #[inline]
     pub const fn payload_len(&self) -> usize {
         self.total_len - self.header_len
     }
 
     /// The same headers over another payload.
     #[must_use]
+    #[inline]
     pub const fn with_payload(self, len: usize) -> Self {
         Self { total_len: self.header_len + len, ..self }
     }
 
     /// No IPv4 options, no IPv6 extension headers.
+    #[inline]
     pub const fn is_plain(&self) -> bool {
         match self.version {
             IpVersion::V4 => self.l4_start == IPV4_HEADER_SIZE,
@@ -182,6 +188,7 @@ impl Layout {
     }
 
     /// The pseudo-header sum (RFC 9293 3.1, RFC 8200 8.1), not complemented: what a partial checksum field holds.
+    #[inline]
     pub fn pseudo_header_sum(&self, headers: &[u8]) -> u16 {
         let addresses = match self.version {
             IpVersion::V4 => &headers[12..20],
@@ -193,6 +200,7 @@ impl Layout {
 
     /// Writes `total_len` into the IP and UDP length fields, adds `id_step` to an IPv4 identification and renews
     /// the IPv4 header checksum.
+    #[inline]
     pub fn write_lengths(&self, headers: &mut [u8], id_step: u16) {
         match self.version {
             IpVersion::V4 => {
@@ -211,6 +219,7 @@ impl Layout {
     }
 
     /// Computes the whole TCP or UDP checksum of a final packet.
+    #[inline]
     pub fn write_checksum(&self, packet: &mut [u8]) {
         let at = self.checksum_field();
         put_u16(packet, at, 0);
@@ -220,11 +229,13 @@ impl Layout {
     }
 
     /// Where the TCP or UDP checksum lies in the packet.
+    #[inline]
     pub const fn checksum_field(&self) -> usize {
         self.l4_start + self.l4.checksum_offset()
     }
 
     /// Whether `packet` carries a TCP or UDP checksum: a UDP field of zero says that there is none (RFC 768).
+    #[inline]
     pub fn has_checksum(&self, packet: &[u8]) -> bool {
         match self.l4 {
             L4::Tcp => true,
@@ -233,6 +244,7 @@ impl Layout {
     }
 
     /// Whether the checksum of an IPv4 header is right; IPv6 has none.
+    #[inline]
     pub fn header_checksum_is_right(&self, packet: &[u8]) -> bool {
         match self.version {
             IpVersion::V4 => ones_complement_sum(&packet[..self.l4_start], 0) == 0xffff,
@@ -241,6 +253,7 @@ impl Layout {
     }
 
     /// Whether the TCP or UDP checksum is right.
+    #[inline]
     pub fn checksum_is_right(&self, packet: &[u8]) -> bool {
         let pseudo = self.pseudo_header_sum(packet);
         ones_complement_sum(&packet[self.l4_start..self.total_len], u64::from(pseudo)) == 0xffff
@@ -259,6 +272,7 @@ impl Layout {
 ///
 /// # Panics
 /// Beyond the end of `bytes`.
+#[inline]
 pub fn get_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
@@ -267,6 +281,7 @@ pub fn get_u16(bytes: &[u8], at: usize) -> u16 {
 ///
 /// # Panics
 /// Beyond the end of `bytes`.
+#[inline]
 pub fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
@@ -275,6 +290,7 @@ pub fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
 ///
 /// # Panics
 /// Beyond the end of `bytes`.
+#[inline]
 pub fn get_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -283,6 +299,7 @@ pub fn get_u32(bytes: &[u8], at: usize) -> u32 {
 ///
 /// # Panics
 /// Beyond the end of `bytes`.
+#[inline]
 pub fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }
