@@ -427,7 +427,8 @@ impl Network {
     /// No packet twice, altered, or at the wrong node.
     fn check_delivery(&mut self, node: usize, before: usize) {
         let Node { received, inner, .. } = &self.nodes[node];
-        for (_, packet) in received[before..].iter().filter(|(_, packet)| !packet::is_icmp(packet)) {
+        let is_whole = |packet: &[u8]| !packet::is_icmp(packet) && !packet::is_fragment(packet);
+        for (_, packet) in received[before..].iter().filter(|(_, packet)| is_whole(packet)) {
             let number = packet::number(packet);
             let expected = self.expected.get_mut(&number).expect("only packets that were sent arrive");
             assert!(packet::is_intact(packet), "packet {number} has a wrong header checksum");

@@ -356,8 +356,8 @@ impl Node {
 
     /// What the device wants to send.
     pub(crate) fn drain(&mut self, now: Instant) -> Vec<Transmit> {
-        while let Some(StagedPacket { bytes, from }) = self.device.poll_undelivered() {
-            match (from, self.answers.to(&bytes, IcmpError::Unreachable, now)) {
+        while let Some((StagedPacket { bytes, from }, error)) = self.device.poll_undelivered() {
+            match (from, self.answers.to(&bytes, error, now)) {
                 (_, None) => {}
                 (None, Some(answer)) => self.received.push((now, answer.to_vec())),
                 (Some(peer), Some(answer)) => {

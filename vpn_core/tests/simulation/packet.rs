@@ -34,6 +34,11 @@ pub(crate) fn uncut(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
+/// Whether it is a part of a packet, which the local system would put together.
+pub(crate) fn is_fragment(packet: &[u8]) -> bool {
+    packet[6] & 0x3f != 0 || packet[7] != 0
+}
+
 /// Whether somebody on the way has sent it, to say something of a packet that was sent.
 pub(crate) fn is_icmp(packet: &[u8]) -> bool {
     packet[9] == 1

@@ -289,6 +289,31 @@ fn no_packet_and_no_probe_is_longer_than_its_receiver_announces() {
 }
 
 #[test]
+fn packets_that_waited_for_the_session_are_no_longer_than_its_peer_announces() {
+    let mut net = Network::new();
+    let sender = net.add(NodeSettings::new(1));
+    let receiver = net.add(NodeSettings { announced: 1000, ..NodeSettings::new(2) });
+    for (own, other) in [(sender, receiver), (receiver, sender)] {
+        let peering = net.peering(other);
+        net.nodes[own].set_peer(peering, net.now);
+    }
+    net.send_long(sender, receiver, false, 1400);
+    net.send_long(sender, receiver, true, 1400);
+    let fits = net.send_long(sender, receiver, false, 1000);
+    assert_eq!(net.captured(Kind::Data).len(), 0, "all of them wait");
+    net.run_for(secs(1));
+    let sizes: Vec<usize> =
+        net.captured(Kind::Data).iter().map(|wire| wire.datagram.len()).filter(|len| *len > 300).collect();
+    assert!(sizes.iter().all(|len| *len <= 1000 + OVERHEAD), "{sizes:?}");
+    assert_eq!(sizes.len(), 3, "two fragments, and what fits: {sizes:?}");
+    assert!(net.is_delivered(fits));
+    let (_, answer) = net.nodes[sender].received.last().expect("an ICMP message");
+    assert_eq!((answer[9], answer[20], answer[21]), (1, 3, 4), "fragmentation needed");
+    assert_eq!(u16::from_be_bytes([answer[26], answer[27]]), 1000);
+    assert_eq!(net.nodes[sender].drops(DropReason::TooBig), 1);
+}
+
+#[test]
 fn an_mtu_that_changes_is_announced_at_once() {
     let mut net = network(MtuMode::Follow, Features::SUPPORTED);
     net.run_for(secs(3));

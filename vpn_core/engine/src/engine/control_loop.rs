@@ -7,7 +7,7 @@ use crate::{
     tunnel::{Event, StagedPacket, Transmit},
     udp::UdpSocket,
     wire::{
-        icmp::{IcmpError, MAX_ANSWER, datagram_too_big},
+        icmp::{MAX_ANSWER, datagram_too_big},
         ip::IpHeader,
     },
 };
@@ -58,14 +58,14 @@ pub(super) fn run(mut device: Device, mailbox: &Mailbox, outward: &ArcSwap<Share
     }
 }
 
-/// Tells the senders of packets that were given up, because their peer does not answer.
+/// Tells the senders of packets that were given up: their peer does not answer, or they are too long for it.
 fn tell_senders(device: &mut Device, answers: &mut IcmpAnswers, shared: &Shared, now: Instant) {
-    while let Some(StagedPacket { bytes, from }) = device.poll_undelivered() {
+    while let Some((StagedPacket { bytes, from }, error)) = device.poll_undelivered() {
         let destination = IpHeader::parse(&bytes).map(|header| header.destination);
         if destination.is_none_or(|destination| shared.plane.routes().is_broadcast(destination)) {
             continue;
         }
-        let Some(answer) = answers.to(&bytes, IcmpError::Unreachable, now) else { continue };
+        let Some(answer) = answers.to(&bytes, error, now) else { continue };
         if let Some(peer) = from {
             device.handle_outbound(peer, StagedPacket::local(answer.to_vec()), now);
         } else if let Err(error) = shared.tun.write(answer) {

@@ -18,7 +18,7 @@ use crate::{
         Context, Event, IndexUse, InnerNetworks, MtuPolicy, PeerPlane, PeerSettings, SessionTable,
         StagedPacket, StagingBudget, Transmit, Tunnel, Undelivered,
     },
-    wire::{HandshakeMessage, hybrid, transport::TransportHeader, wireguard},
+    wire::{HandshakeMessage, hybrid, icmp::IcmpError, transport::TransportHeader, wireguard},
 };
 use ipnet::IpNet;
 use rand_core::CryptoRng;
@@ -499,8 +499,8 @@ impl Device {
         self.ready.pop_front()
     }
 
-    /// The next packet that was given up, because its peer does not answer: its sender is to be told (ICMP).
-    pub fn poll_undelivered(&mut self) -> Option<StagedPacket> {
+    /// The next packet that was given up, and why: its peer does not answer, or it is too long. Its sender is to be told (ICMP).
+    pub fn poll_undelivered(&mut self) -> Option<(StagedPacket, IcmpError)> {
         self.undelivered.pop()
     }
 

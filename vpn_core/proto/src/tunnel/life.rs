@@ -11,8 +11,8 @@ pub(super) use doubt::ASK_AFTER;
 
 use self::doubt::ShortestProbes;
 use super::{
-    Context, Event, IndexLease, IndexUse, InnerNetworks, NoAnswer, PeerPlane, PeerSettings, PeerState,
-    StagedPacket, StagingBudget, Unanswered,
+    Context, Event, IndexLease, IndexUse, InnerNetworks, NoAnswer, Outbound, PeerPlane, PeerSettings,
+    PeerState, StagedPacket, StagingBudget, Unanswered,
     attempt::{Attempt, Phase},
     duplicate::CutSessions,
     path_mtu::PathMtu,
@@ -24,7 +24,7 @@ use crate::{
     handshake::{Agreement, PeerKey, Protocol, Role, wireguard::RemoteKey},
     session::{Keypair, REKEY_TIMEOUT},
     symmetric::{Hash, Suite},
-    wire::transport::OVERHEAD,
+    wire::{fragment::Fragments, icmp::IcmpError, transport::OVERHEAD},
 };
 use std::{
     collections::VecDeque,
@@ -228,7 +228,7 @@ impl Tunnel {
     pub fn handle_outbound(&mut self, packet: StagedPacket, cx: &mut Context<'_>) {
         if self.plane.endpoint().is_none() {
             cx.drops.count(DropReason::NoEndpoint);
-            cx.undelivered.push(packet);
+            cx.undelivered.push(packet, IcmpError::Unreachable);
             return;
         }
         let dropped = self.staging.push(packet, cx.staging);
@@ -320,7 +320,9 @@ impl Tunnel {
     ) -> Session {
         let keypair = Arc::new(Keypair::new(agreement, cx.rekey_after, cx.now));
         if agreement.protocol == Protocol::Hybrid {
+            // Before anything is sent on it: an initiator sends before the session is confirmed, and its path looked at.
             self.path.set_announced(agreement.parameters.mtu.get());
+            self.plane.set_accepted(self.path.accepted());
         }
         lease.turn_into(IndexUse::Session(Arc::clone(&keypair), Arc::clone(&self.plane)));
         Session { keypair, lease, begun, completed: cx.now, slept: Duration::ZERO, finish_hash }
@@ -382,15 +384,33 @@ impl Tunnel {
     /// Seals and sends what waited.
     fn flush(&mut self, cx: &mut Context<'_>) {
         while !self.staging.is_empty() {
-            let Ok(mut outbound) = self.plane.begin_send(1, cx.now) else { return };
-            let (Some(packet), Some(counter)) = (self.staging.pop(cx.staging), outbound.counters.next())
-            else {
-                return;
-            };
-            let frame = cx.frame(&outbound.keypair, counter, &packet.bytes, self.plane.mtu());
+            let Ok(outbound) = self.plane.begin_send(1, cx.now) else { return };
+            let Some(packet) = self.staging.pop(cx.staging) else { return };
+            self.send_staged(packet, outbound, cx);
+        }
+    }
+
+    /// Sends a packet that waited. How long it may be is known only now, with the session (protocol.md 7.5.6): it is cut, or refused.
+    fn send_staged(&self, packet: StagedPacket, outbound: Outbound, cx: &mut Context<'_>) {
+        let (len, limit) = (packet.bytes.len(), self.plane.mtu());
+        if len > limit
+            && let Some(mtu) = self.plane.refuses(&packet.bytes, len)
+        {
+            cx.drops.count(DropReason::TooBig);
+            cx.undelivered.push(packet, IcmpError::TooBig { mtu });
+            return;
+        }
+        let mut pieces = Fragments::default();
+        pieces.add(0, len, limit, |whole| whole.copy_from_slice(&packet.bytes));
+        let mut outbound = Some(outbound);
+        for index in 0..pieces.len() {
+            let next = outbound.take().or_else(|| self.plane.begin_send(1, cx.now).ok());
+            let Some(Outbound { keypair, mut counters, endpoint }) = next else { return };
+            let Some(counter) = counters.next() else { return };
+            let frame = cx.frame(&keypair, counter, pieces.piece(index), limit);
             // What control sends itself needs no attention: the caller looks at the timers afterwards anyway.
-            self.plane.note_sent(&outbound.keypair, frame.len(), cx.now);
-            cx.send(outbound.endpoint, frame);
+            self.plane.note_sent(&keypair, frame.len(), cx.now);
+            cx.send(endpoint, frame);
         }
     }
 

@@ -140,7 +140,12 @@ impl PeerPlane {
     /// The longest inner packet that it is sent, in bytes, unless that may be cut or is within the least MTU of IPv6. One
     /// comparison for each packet; [`PeerPlane::refuses`] for the few that are longer.
     pub fn mtu(&self) -> usize {
-        self.mtu.load(Relaxed).into()
+        self.limit().into()
+    }
+
+    /// What the path takes, and no more than the peer accepts: that is known a moment sooner.
+    fn limit(&self) -> u16 {
+        self.mtu.load(Relaxed).min(self.accepted.load(Relaxed))
     }
 
     /// Why a packet that is longer than [`PeerPlane::mtu`] is not sent: the MTU, in bytes, that its sender is to be told.
@@ -151,7 +156,7 @@ impl PeerPlane {
             return None;
         }
         let is_v6 = packet[0] >> 4 == 6;
-        let mtu = self.mtu.load(Relaxed).max(if is_v6 { IPV6_MIN_MTU } else { 0 });
+        let mtu = self.limit().max(if is_v6 { IPV6_MIN_MTU } else { 0 });
         let is_accepted = len <= usize::from(self.accepted.load(Relaxed));
         let passes = len <= usize::from(mtu);
         (!is_accepted || !passes).then_some(mtu)

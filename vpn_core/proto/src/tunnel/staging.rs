@@ -1,6 +1,6 @@
 //! Packets that wait for a keypair.
 
-use crate::base::PeerId;
+use crate::{base::PeerId, wire::icmp::IcmpError};
 use std::collections::VecDeque;
 
 /// Packets that wait for one peer at the most; the oldest gives way. Bounds memory per silent peer.
@@ -28,19 +28,19 @@ impl StagedPacket {
     }
 }
 
-/// Packets of a device that were given up, oldest first.
+/// Packets of a device that were given up, and why, oldest first.
 #[derive(Debug, Default)]
-pub struct Undelivered(VecDeque<StagedPacket>);
+pub struct Undelivered(VecDeque<(StagedPacket, IcmpError)>);
 
 impl Undelivered {
-    pub(super) fn push(&mut self, packet: StagedPacket) {
+    pub(super) fn push(&mut self, packet: StagedPacket, error: IcmpError) {
         if self.0.len() < MAX_UNDELIVERED {
-            self.0.push_back(packet);
+            self.0.push_back((packet, error));
         }
     }
 
     /// The oldest.
-    pub fn pop(&mut self) -> Option<StagedPacket> {
+    pub fn pop(&mut self) -> Option<(StagedPacket, IcmpError)> {
         self.0.pop_front()
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     fn packets_that_were_given_up_are_bounded() {
         let mut undelivered = Undelivered::default();
         for _ in 0..10 * MAX_UNDELIVERED {
-            undelivered.push(packet(0));
+            undelivered.push(packet(0), IcmpError::Unreachable);
         }
         assert_eq!(core::iter::from_fn(|| undelivered.pop()).count(), MAX_UNDELIVERED);
     }

@@ -9,6 +9,7 @@ use crate::{
         attempt::{Attempt, Phase, take_repetition},
         timers::{DEAD_PEER_TIME, REKEY_ATTEMPT_TIME, init_pause},
     },
+    wire::icmp::IcmpError,
 };
 use std::{
     sync::Arc,
@@ -111,7 +112,7 @@ impl Tunnel {
             let dropped = self.staging.drain(cx.staging);
             cx.drops.count_many(DropReason::Staging, dropped.len() as u64);
             for packet in dropped {
-                cx.undelivered.push(packet);
+                cx.undelivered.push(packet, IcmpError::Unreachable);
             }
             cx.events.push_back(Event::GaveUp { peer });
             return;
